@@ -1,0 +1,2 @@
+//! seaway-cni
+fn main() {}

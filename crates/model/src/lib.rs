@@ -1,0 +1,21 @@
+//! The vocabulary of Seaway (layer 0): no I/O, no clock, no async runtime.
+//!
+//! Start at [`snapshot::Snapshot`], what the cluster wants, and [`abi`], what
+//! the kernel programs and user space say to each other.
+
+pub mod abi;
+pub mod agent_api;
+pub mod diagnosis;
+pub mod drop_reason;
+pub mod ids;
+pub mod labels;
+pub mod pool;
+pub mod snapshot;
+
+pub use diagnosis::{Diagnose, ErrorId};
+pub use drop_reason::DropReason;
+pub use ids::{ContainerId, InterfaceName, MacAddress, NodeName, PodRef};
+pub use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+pub use labels::{LabelSelector, Labels};
+pub use pool::{Encapsulation, IpBlock, IpPool};
+pub use snapshot::{Namespace, Node, Pod, Snapshot};

@@ -1,0 +1,2 @@
+//! bookinfo
+fn main() {}
