@@ -1,0 +1,1 @@
+//! From a plan to kernel objects to operations: pure (no sockets, no clock).
