@@ -34,8 +34,7 @@ pub enum TelemetryError {
 /// A malformed filter, or a second call in one process.
 pub fn init(log: &Log) -> Result<(), TelemetryError> {
     let text = std::env::var(FILTER_VARIABLE).unwrap_or_else(|_| log.filter.clone());
-    let filter =
-        EnvFilter::try_new(&text).map_err(|source| TelemetryError::Filter { filter: text.clone(), source })?;
+    let filter = EnvFilter::try_new(&text).map_err(|source| TelemetryError::Filter { filter: text.clone(), source })?;
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
     let outcome = match log.format {
         LogFormat::Text => subscriber.finish().try_init(),

@@ -29,7 +29,9 @@ async fn get_path(address: SocketAddr, path: &str) -> String {
     answer
 }
 
-async fn started(problems: &[&str]) -> (SocketAddr, CancellationToken, tokio::task::JoinHandle<Result<(), AdminError>>) {
+async fn started(
+    problems: &[&str],
+) -> (SocketAddr, CancellationToken, tokio::task::JoinHandle<Result<(), AdminError>>) {
     let counter = Counter::<u64>::default();
     counter.inc_by(3);
     let mut registry = Registry::default();

@@ -69,8 +69,8 @@ pub(super) struct RawAudit {
 /// # Errors
 /// [`ConfigError::Unreadable`] or [`ConfigError::Malformed`].
 pub fn load(path: &Path) -> Result<RawConfig, ConfigError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+    let text =
+        std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
     RawConfig::parse(&text, &path.display().to_string())
 }
 

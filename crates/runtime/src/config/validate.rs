@@ -154,11 +154,19 @@ impl Findings {
         let name = &raw.cni.network;
         let starts_well = name.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
         if !starts_well || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b)) {
-            self.add("cni.network", format!("{name:?}"), "must start with a letter or digit and hold only those, _ . and -");
+            self.add(
+                "cni.network",
+                format!("{name:?}"),
+                "must start with a letter or digit and hold only those, _ . and -",
+            );
         }
         for plugin in &raw.cni.chained_plugins {
             if plugin.program.is_empty() || plugin.program.contains('/') {
-                self.add("cni.chainedPlugins[].type", format!("{:?}", plugin.program), "must be a file name without slashes");
+                self.add(
+                    "cni.chainedPlugins[].type",
+                    format!("{:?}", plugin.program),
+                    "must be a file name without slashes",
+                );
             }
         }
     }
