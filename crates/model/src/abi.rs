@@ -107,16 +107,17 @@ abi_structs! {
         pad: [u8; 2] as "__u8[2]",
     }
 
-    /// A flow that entered through the host stack and must leave through it (map `sw_stack_flows`).
+    /// A flow that the host stack knows and that must keep passing it (map `sw_stack_flows`). Both
+    /// directions have one key: the end with the smaller (address, port) comes first.
     struct FlowKey as "sw_flow_key" {
-        /// Sender of the packet that is checked.
-        source: [u8; 16] as "__u8[16]",
-        /// Its receiver.
-        destination: [u8; 16] as "__u8[16]",
-        /// Source port, network byte order; 0 for protocols without ports.
-        source_port: u16 as "__be16",
-        /// Destination port, network byte order.
-        destination_port: u16 as "__be16",
+        /// Address of the first end.
+        first: [u8; 16] as "__u8[16]",
+        /// Address of the second end.
+        second: [u8; 16] as "__u8[16]",
+        /// Port of the first end, network byte order; the identifier of ICMP echo on both ends.
+        first_port: u16 as "__be16",
+        /// Port of the second end, network byte order.
+        second_port: u16 as "__be16",
         /// IP protocol.
         protocol: u32 as "__u32",
     }
@@ -149,12 +150,56 @@ abi_structs! {
         pad: u32 as "__u32",
     }
 
-    /// Packets and bytes (per-CPU maps `sw_endpoint_counters` and `sw_drop_counters`).
+    /// Packets and bytes (per-CPU map `sw_drop_counters`, indexed by reason, and part of others).
     struct Counter as "sw_counter" {
         /// Packets.
         packets: u64 as "__u64",
         /// Bytes.
         bytes: u64 as "__u64",
+    }
+
+    /// What an endpoint sent and received, by the path it took (per-CPU map `sw_endpoint_counters`).
+    struct EndpointCounters as "sw_endpoint_traffic" {
+        /// Sent by the pod and forwarded by the fast path.
+        sent_fast: Counter as "struct sw_counter",
+        /// Sent by the pod and handed to the host stack.
+        sent_stack: Counter as "struct sw_counter",
+        /// Delivered to the pod by the fast path.
+        received_fast: Counter as "struct sw_counter",
+        /// Delivered to the pod by the host stack.
+        received_stack: Counter as "struct sw_counter",
+    }
+
+    /// Token bucket that bounds the events of one CPU (per-CPU map `sw_event_budget`).
+    struct EventBudget as "sw_event_budget_state" {
+        /// When tokens were last added, `bpf_ktime_get_boot_ns`.
+        refilled_at_nanos: u64 as "__u64",
+        /// Events that may be sent now.
+        tokens: u64 as "__u64",
+        /// Events not sent because no token was left.
+        suppressed: u64 as "__u64",
+        /// Events not sent because the ring buffer was full.
+        lost: u64 as "__u64",
+    }
+
+    /// This node's VXLAN device (map `sw_tunnel`, one entry).
+    struct Tunnel as "sw_tunnel_device" {
+        /// MAC of the device: source of the frames that the fast path sends through it.
+        mac: [u8; 6] as "__u8[6]",
+        /// Explicit padding, zero.
+        pad: [u8; 2] as "__u8[2]",
+    }
+
+    /// Constants written into the programs when they are loaded.
+    struct Settings as "sw_settings" {
+        /// 1: flows known to the host stack keep passing it; 0: nothing on this node translates addresses.
+        remember_stack_flows: u32 as "__u32",
+        /// Tokens a CPU's event budget gains in a second.
+        events_per_second: u32 as "__u32",
+        /// Most tokens a CPU's event budget holds.
+        event_burst: u32 as "__u32",
+        /// Explicit padding, zero.
+        pad: u32 as "__u32",
     }
 }
 
