@@ -16,6 +16,12 @@ use crate::ids::{ContainerId, InterfaceName, MacAddress, NodeName, PodRef};
 /// Where the agent listens.
 pub const AGENT_SOCKET: &str = "/run/seaway/agent.sock";
 
+/// Folder beside the socket in which `seaway-cni` leaves deletions that the
+/// agent was not there to take: one file per attachment, ending in `.json`,
+/// holding a [`Request::Delete`]. The agent carries them out when it starts,
+/// after it listens on the socket.
+pub const PENDING_DELETES_DIRECTORY: &str = "deletes";
+
 /// What can be asked of the agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "verb", rename_all = "camelCase")]
@@ -32,8 +38,10 @@ pub enum Request {
     GarbageCollect {
         /// CNI network name.
         network: String,
-        /// Attachments the runtime still knows.
-        valid: Vec<AttachmentKey>,
+        /// Attachments the runtime still knows; absent: it did not say, so only
+        /// attachments whose sandbox is dead are forgotten.
+        #[serde(default)]
+        valid: Option<Vec<AttachmentKey>>,
     },
     /// Everything the agent knows of its own state, for `seaway status`.
     NodeStatus,
