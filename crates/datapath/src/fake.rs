@@ -64,7 +64,8 @@ impl Datapath for FakeDatapath {
         let mut state = self.state();
         state.fault("apply")?;
         state.applied += 1;
-        let operations = if state.plan.as_ref() == Some(plan) { Vec::new() } else { vec!["replace the plan".to_owned()] };
+        let operations =
+            if state.plan.as_ref() == Some(plan) { Vec::new() } else { vec!["replace the plan".to_owned()] };
         state.plan = Some(plan.clone());
         Ok(ApplyReport { operations })
     }

@@ -15,9 +15,9 @@ pub mod support;
 use std::collections::BTreeMap;
 use std::os::fd::BorrowedFd;
 
+use seaway_model::DropReason;
 use seaway_model::abi;
 use seaway_model::agent_api::AttachmentKey;
-use seaway_model::DropReason;
 use seaway_routing::plan::NetworkPlan;
 
 pub use error::{DatapathError, DatapathErrors};

@@ -131,7 +131,8 @@ pub fn host_interface_name(key: &AttachmentKey) -> InterfaceName {
 /// Whether a name on the node has the form of a pod link's.
 #[must_use]
 pub fn is_host_interface_name(name: &str) -> bool {
-    name.strip_prefix("sw").is_some_and(|hex| hex.len() == 8 && hex.bytes().all(|b| b.is_ascii_hexdigit() && !b.is_ascii_uppercase()))
+    name.strip_prefix("sw")
+        .is_some_and(|hex| hex.len() == 8 && hex.bytes().all(|b| b.is_ascii_hexdigit() && !b.is_ascii_uppercase()))
 }
 
 fn derived_mac(key: &AttachmentKey, purpose: &str) -> MacAddress {
@@ -145,11 +146,19 @@ fn derived_mac(key: &AttachmentKey, purpose: &str) -> MacAddress {
 /// `-` stands for what is unknown. A pod whose name would not fit is recorded by its UID.
 #[must_use]
 pub fn record(link: &PodLink) -> String {
-    let word = |text: Option<String>| text.filter(|t| !t.is_empty() && !t.contains(char::is_whitespace)).unwrap_or_else(|| "-".into());
+    let word = |text: Option<String>| {
+        text.filter(|t| !t.is_empty() && !t.contains(char::is_whitespace)).unwrap_or_else(|| "-".into())
+    };
     let uid = word(link.pod_uid.clone());
     let mut text = String::new();
     let pod = word(link.pod.as_ref().map(ToString::to_string));
-    let _ = write!(text, "{RECORD_PREFIX} {} {} {} ", link.key.container_id, link.key.interface, word(Some(link.network.clone())));
+    let _ = write!(
+        text,
+        "{RECORD_PREFIX} {} {} {} ",
+        link.key.container_id,
+        link.key.interface,
+        word(Some(link.network.clone()))
+    );
     let pod = if text.len() + pod.len() + 1 + uid.len() <= ALIAS_MAX_BYTES { pod } else { "-".into() };
     let _ = write!(text, "{pod} {uid}");
     text

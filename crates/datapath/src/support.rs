@@ -95,7 +95,9 @@ impl KernelSupport {
             Need::Nobody => false,
         };
         let missing = self.features.iter().filter(|feature| needed(feature.needed_by));
-        missing.filter_map(|feature| feature.state.as_ref().err().map(|reason| format!("{}: {reason}", feature.name))).collect()
+        missing
+            .filter_map(|feature| feature.state.as_ref().err().map(|reason| format!("{}: {reason}", feature.name)))
+            .collect()
     }
 
     /// The backend for `choice`, or the name and the lacks of the one that cannot run.
@@ -112,9 +114,14 @@ impl KernelSupport {
                 .map(|()| ChosenBackend { backend: Backend::Nftables, reason: "configured".into() })
                 .map_err(|lacks| (Backend::Nftables, lacks)),
             BackendChoice::Auto => match check(Backend::Ebpf) {
-                Ok(()) => Ok(ChosenBackend { backend: Backend::Ebpf, reason: "the kernel has everything it needs".into() }),
+                Ok(()) => {
+                    Ok(ChosenBackend { backend: Backend::Ebpf, reason: "the kernel has everything it needs".into() })
+                }
                 Err(lacks) => check(Backend::Nftables)
-                    .map(|()| ChosenBackend { backend: Backend::Nftables, reason: format!("eBPF cannot run here: {lacks}") })
+                    .map(|()| ChosenBackend {
+                        backend: Backend::Nftables,
+                        reason: format!("eBPF cannot run here: {lacks}"),
+                    })
                     .map_err(|also| (Backend::Nftables, format!("{also}; nor can eBPF: {lacks}"))),
             },
         }
