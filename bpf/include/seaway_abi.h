@@ -95,16 +95,16 @@ struct sw_route {
 };
 _Static_assert(sizeof(struct sw_route) == 20, "sw_route has the size Rust gives it");
 
-/* A flow that entered through the host stack and must leave through it (map `sw_stack_flows`). */
+/* A flow that the host stack knows and that must keep passing it (map `sw_stack_flows`). Both directions have one key: the end with the smaller (address, port) comes first. */
 struct sw_flow_key {
-	/* Sender of the packet that is checked. */
-	__u8 source[16];
-	/* Its receiver. */
-	__u8 destination[16];
-	/* Source port, network byte order; 0 for protocols without ports. */
-	__be16 source_port;
-	/* Destination port, network byte order. */
-	__be16 destination_port;
+	/* Address of the first end. */
+	__u8 first[16];
+	/* Address of the second end. */
+	__u8 second[16];
+	/* Port of the first end, network byte order; the identifier of ICMP echo on both ends. */
+	__be16 first_port;
+	/* Port of the second end, network byte order. */
+	__be16 second_port;
 	/* IP protocol. */
 	__u32 protocol;
 };
@@ -139,7 +139,7 @@ struct sw_event {
 };
 _Static_assert(sizeof(struct sw_event) == 64, "sw_event has the size Rust gives it");
 
-/* Packets and bytes (per-CPU maps `sw_endpoint_counters` and `sw_drop_counters`). */
+/* Packets and bytes (per-CPU map `sw_drop_counters`, indexed by reason, and part of others). */
 struct sw_counter {
 	/* Packets. */
 	__u64 packets;
@@ -147,5 +147,53 @@ struct sw_counter {
 	__u64 bytes;
 };
 _Static_assert(sizeof(struct sw_counter) == 16, "sw_counter has the size Rust gives it");
+
+/* What an endpoint sent and received, by the path it took (per-CPU map `sw_endpoint_counters`). */
+struct sw_endpoint_traffic {
+	/* Sent by the pod and forwarded by the fast path. */
+	struct sw_counter sent_fast;
+	/* Sent by the pod and handed to the host stack. */
+	struct sw_counter sent_stack;
+	/* Delivered to the pod by the fast path. */
+	struct sw_counter received_fast;
+	/* Delivered to the pod by the host stack. */
+	struct sw_counter received_stack;
+};
+_Static_assert(sizeof(struct sw_endpoint_traffic) == 64, "sw_endpoint_traffic has the size Rust gives it");
+
+/* Token bucket that bounds the events of one CPU (per-CPU map `sw_event_budget`). */
+struct sw_event_budget_state {
+	/* When tokens were last added, `bpf_ktime_get_boot_ns`. */
+	__u64 refilled_at_nanos;
+	/* Events that may be sent now. */
+	__u64 tokens;
+	/* Events not sent because no token was left. */
+	__u64 suppressed;
+	/* Events not sent because the ring buffer was full. */
+	__u64 lost;
+};
+_Static_assert(sizeof(struct sw_event_budget_state) == 32, "sw_event_budget_state has the size Rust gives it");
+
+/* This node's VXLAN device (map `sw_tunnel`, one entry). */
+struct sw_tunnel_device {
+	/* MAC of the device: source of the frames that the fast path sends through it. */
+	__u8 mac[6];
+	/* Explicit padding, zero. */
+	__u8 pad[2];
+};
+_Static_assert(sizeof(struct sw_tunnel_device) == 8, "sw_tunnel_device has the size Rust gives it");
+
+/* Constants written into the programs when they are loaded. */
+struct sw_settings {
+	/* 1: flows known to the host stack keep passing it; 0: nothing on this node translates addresses. */
+	__u32 remember_stack_flows;
+	/* Tokens a CPU's event budget gains in a second. */
+	__u32 events_per_second;
+	/* Most tokens a CPU's event budget holds. */
+	__u32 event_burst;
+	/* Explicit padding, zero. */
+	__u32 pad;
+};
+_Static_assert(sizeof(struct sw_settings) == 16, "sw_settings has the size Rust gives it");
 
 #endif

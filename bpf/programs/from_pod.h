@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: (GPL-2.0 OR Apache-2.0) */
+/* Ingress of the host side of a pod link: everything a pod sends. */
+
+/* Sends the packet along a block of another node, if it fits. */
+SW_INLINE int sw_forward_along(struct __sk_buff *skb, const struct sw_packet *packet,
+			       const struct sw_route *route, __u32 sender_id)
+{
+	/* The stack answers with "fragmentation needed" or "packet too big". */
+	if (sw_packet_bytes_on_wire(skb, packet) > route->mtu_bytes)
+		return SW_TO_STACK;
+	if (route->kind == SW_ROUTE_TUNNEL)
+		return sw_send_into_tunnel(skb, packet, route, sender_id);
+	return sw_send_to_neighbor(skb, packet, route, sender_id);
+}
+
+/* Where a packet that may be sent goes. In order:
+ *
+ *  1. special destinations and frames not for the host: the stack;
+ *  2. an address of a local block without a pod: dropped;
+ *  3. unreachable by the fast path, unusual, or at the end of its hops: the stack;
+ *  4. a flow that the stack knows: the stack;
+ *  5. a local pod, then a block of another node. */
+SW_INLINE int sw_forward_from_pod(struct __sk_buff *skb, const struct sw_packet *packet, __u32 sender_id)
+{
+	struct sw_endpoint *endpoint;
+	struct sw_route *route = NULL;
+
+	if (!packet->family || skb->pkt_type != PACKET_HOST || sw_destination_is_special(packet))
+		return SW_TO_STACK;
+	endpoint = sw_find_endpoint(&packet->destination);
+	if (!endpoint) {
+		route = sw_find_route(&packet->destination);
+		if (!route)
+			return SW_TO_STACK;
+		if (route->kind == SW_ROUTE_LOCAL_BLOCK)
+			return sw_drop(skb, packet, sender_id, SW_DROP_UNKNOWN_POD);
+	}
+	if (packet->unusual || packet->hop_limit <= 1)
+		return SW_TO_STACK;
+	if (!sw_endpoint_is_reachable(endpoint) && !sw_route_is_reachable(route))
+		return SW_TO_STACK;
+	if (sw_flow_is_the_stacks(packet))
+		return SW_TO_STACK;
+	if (endpoint)
+		return sw_deliver(skb, packet, endpoint, sender_id);
+	if (!route)
+		return SW_TO_STACK;
+	return sw_forward_along(skb, packet, route, sender_id);
+}
+
+SEC("tc")
+int sw_from_pod(struct __sk_buff *skb)
+{
+	__u32 interface_index = skb->ifindex;
+	struct sw_link *link = bpf_map_lookup_elem(&sw_links, &interface_index);
+	struct sw_packet packet;
+	int reason, verdict;
+
+	if (!link) {
+		sw_parse(skb, &packet);
+		return sw_drop(skb, &packet, 0, SW_DROP_UNKNOWN_ENDPOINT);
+	}
+	reason = sw_parse_and_check_sender(skb, link, &packet);
+	if (reason)
+		return sw_drop(skb, &packet, link->endpoint_id, reason);
+	verdict = sw_forward_from_pod(skb, &packet, link->endpoint_id);
+	if (verdict == TC_ACT_REDIRECT)
+		SW_COUNT_TRAFFIC(skb, link->endpoint_id, sent_fast);
+	else if (verdict == SW_TO_STACK)
+		SW_COUNT_TRAFFIC(skb, link->endpoint_id, sent_stack);
+	return verdict;
+}
