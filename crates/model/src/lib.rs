@@ -17,5 +17,5 @@ pub use drop_reason::DropReason;
 pub use ids::{ContainerId, InterfaceName, MacAddress, NodeName, PodRef};
 pub use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 pub use labels::{LabelSelector, Labels};
-pub use pool::{Encapsulation, IpBlock, IpPool};
+pub use pool::{BlockAllocation, Encapsulation, IpBlock, IpPool};
 pub use snapshot::{Namespace, Node, Pod, Snapshot};

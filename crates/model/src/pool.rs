@@ -1,9 +1,12 @@
 //! Address pools and the blocks nodes take from them.
 
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::ids::NodeName;
+use crate::agent_api::AttachmentKey;
+use crate::ids::{NodeName, PodRef};
 use crate::labels::LabelSelector;
 
 /// How packets of a pool travel between nodes.
@@ -51,4 +54,18 @@ pub struct IpBlock {
     pub pool: String,
     /// Node that owns it.
     pub node: NodeName,
+}
+
+/// An address of a block that a pod holds, as the API records it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BlockAllocation {
+    /// The address.
+    pub address: IpAddr,
+    /// Who holds it.
+    #[serde(flatten)]
+    pub key: AttachmentKey,
+    /// The pod, when known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<PodRef>,
 }

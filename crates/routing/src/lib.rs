@@ -8,6 +8,6 @@ pub mod ipam;
 pub mod plan;
 
 pub use plan::{
-    BlockRoute, LocalBlock, MasqueradePlan, NetworkOptions, NetworkPlan, PlanError, TunnelPeer, TunnelPlan, Underlay, Via,
-    network_plan, plan_problems, tunnel_mac,
+    BlockRoute, LocalBlock, MasqueradePlan, NetworkOptions, NetworkPlan, PlanError, TunnelPeer, TunnelPlan, Underlay,
+    Via, network_plan, plan_problems, tunnel_mac,
 };

@@ -20,6 +20,7 @@ use seaway_model::{Encapsulation, IpBlock, IpPool, MacAddress, Node, NodeName, S
 use serde::Serialize;
 
 pub use error::PlanError;
+pub(crate) use mac::fnv1a;
 pub use mac::tunnel_mac;
 
 /// Bytes that VXLAN adds over IPv4: outer Ethernet payload of IP 20, UDP 8, VXLAN 8, inner Ethernet 14 (RFC 7348 §5).
@@ -60,7 +61,7 @@ pub struct NetworkOptions {
 }
 
 /// Everything that the data path of one node needs to know about the others.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct NetworkPlan {
     /// The VXLAN device; `None`: no pool uses one.
     pub tunnel: Option<TunnelPlan>,
@@ -309,9 +310,15 @@ impl<'a> Planner<'a> {
                 problems.push(PlanError::PeerWithoutAddress { node: name.clone(), family });
                 continue;
             };
-            let mut next_hops: Vec<IpAddr> = self.tunneled_families().map(|v6| tunnel_next_hop(node, underlay_address, v6)).collect();
+            let mut next_hops: Vec<IpAddr> =
+                self.tunneled_families().map(|v6| tunnel_next_hop(node, underlay_address, v6)).collect();
             next_hops.dedup();
-            peers.push(TunnelPeer { node: name.clone(), underlay_address, mac: tunnel_mac(underlay_address), next_hops });
+            peers.push(TunnelPeer {
+                node: name.clone(),
+                underlay_address,
+                mac: tunnel_mac(underlay_address),
+                next_hops,
+            });
         }
         let tunneled = local_blocks.iter().filter(|block| {
             self.pools.get(block.pool.as_str()).is_some_and(|pool| pool.encapsulation != Encapsulation::None)

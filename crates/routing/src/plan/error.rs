@@ -76,7 +76,9 @@ pub enum PlanError {
         longest: u8,
     },
     /// Not one block fits.
-    #[error("IPPool {pool}: spec.cidr {cidr} is smaller than one block of /{block_prefix_length} (spec.blockPrefixLength)")]
+    #[error(
+        "IPPool {pool}: spec.cidr {cidr} is smaller than one block of /{block_prefix_length} (spec.blockPrefixLength)"
+    )]
     PoolTooSmall {
         /// The pool.
         pool: String,
@@ -185,26 +187,39 @@ impl Diagnose for PlanError {
     fn fix(&self) -> String {
         match self {
             Self::UnknownNode { node } => {
-                format!("check that the agent's node name equals `metadata.name` of the Node: `kubectl get node {node}`")
+                format!(
+                    "check that the agent's node name equals `metadata.name` of the Node: `kubectl get node {node}`"
+                )
             }
-            Self::NodeWithoutAddress { .. } => "set the kubelet's --node-ip, or let the cloud provider fill in the address".into(),
+            Self::NodeWithoutAddress { .. } => {
+                "set the kubelet's --node-ip, or let the cloud provider fill in the address".into()
+            }
             Self::PeerWithoutAddress { family, .. } => {
                 format!("give the node an {family} address (kubelet --node-ip), or all nodes the same families")
             }
             Self::MtuTooSmall { .. } => "raise the MTU of the underlay device, or remove the IPv6 pool".into(),
             Self::MtuTooLarge { fitting_bytes, .. } => {
-                format!("set `mtuBytes` to at most {fitting_bytes}, or leave it out; until then large packets are fragmented or lost")
+                format!(
+                    "set `mtuBytes` to at most {fitting_bytes}, or leave it out; until then large packets are fragmented or lost"
+                )
             }
             Self::PoolNotUnicast { .. } => "use a private range, as 10.244.0.0/16 or fd00:10:244::/48".into(),
-            Self::WrongBlockSize { .. } => "create the pool anew with a block size in that range (26 and 122 are usual)".into(),
+            Self::WrongBlockSize { .. } => {
+                "create the pool anew with a block size in that range (26 and 122 are usual)".into()
+            }
             Self::PoolTooSmall { .. } => "create the pool anew with a larger range or smaller blocks".into(),
             Self::PoolOverlapsUnderlay { .. } | Self::PoolOverlapsServices { .. } | Self::PoolHoldsNode { .. } => {
-                "delete the pool and create it with a range that nothing else uses; the other pools stay in force".into()
+                "delete the pool and create it with a range that nothing else uses; the other pools stay in force"
+                    .into()
             }
             Self::PoolsOverlap { .. } => "delete one of the two pools, or create it anew with another range".into(),
-            Self::BlockWithoutPool { pool, .. } => format!("create IPPool {pool} again, or delete the block when no pod uses it"),
+            Self::BlockWithoutPool { pool, .. } => {
+                format!("create IPPool {pool} again, or delete the block when no pod uses it")
+            }
             Self::BlockOutsidePool { .. } => "delete the block when no pod uses it; the node takes another".into(),
-            Self::BlockOfUnknownNode { .. } => "none needed: the controller deletes the block after its grace period".into(),
+            Self::BlockOfUnknownNode { .. } => {
+                "none needed: the controller deletes the block after its grace period".into()
+            }
         }
     }
 }

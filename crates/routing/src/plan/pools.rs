@@ -46,8 +46,7 @@ fn check_shape(pool: &IpPool) -> Result<(), PlanError> {
     if first.is_multicast() || first.is_loopback() || first.is_unspecified() || is_link_local(first) {
         return Err(PlanError::PoolNotUnicast { pool: pool.name.clone(), cidr: pool.cidr });
     }
-    let (shortest, longest) =
-        if first.is_ipv4() { IPV4_BLOCK_PREFIX_LENGTHS } else { IPV6_BLOCK_PREFIX_LENGTHS };
+    let (shortest, longest) = if first.is_ipv4() { IPV4_BLOCK_PREFIX_LENGTHS } else { IPV6_BLOCK_PREFIX_LENGTHS };
     let block_prefix_length = pool.block_prefix_length;
     if !(shortest..=longest).contains(&block_prefix_length) {
         return Err(PlanError::WrongBlockSize { pool: pool.name.clone(), block_prefix_length, shortest, longest });
@@ -73,7 +72,12 @@ fn check_surroundings(
     }
     for (node, object) in &snapshot.nodes {
         if let Some(address) = object.addresses.iter().find(|address| pool.cidr.contains(*address)) {
-            return Err(PlanError::PoolHoldsNode { pool: name(), cidr: pool.cidr, node: node.clone(), address: *address });
+            return Err(PlanError::PoolHoldsNode {
+                pool: name(),
+                cidr: pool.cidr,
+                node: node.clone(),
+                address: *address,
+            });
         }
     }
     Ok(())
