@@ -1,6 +1,7 @@
 //! Tasks of the project itself, run as `cargo xtask TASK`.
 
 mod codegen;
+mod tidy;
 
 use std::path::{Path, PathBuf};
 
@@ -22,11 +23,14 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Check what the compiler does not: walls between crates, where effects live, sizes, error ids, generated files.
+    Tidy,
 }
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().task {
         Task::Codegen { check } => codegen::run(&workspace_root(), check),
+        Task::Tidy => tidy::run(&workspace_root()),
     }
 }
 
