@@ -6,7 +6,10 @@
 //! `seaway lab` runs.
 
 pub mod cli;
+pub mod cluster;
 pub mod error;
+pub mod image;
+pub mod image;
 pub mod machine;
 pub mod spec;
 

@@ -1,0 +1,96 @@
+//! Blobs on their way into the store: in a directory of their own until all of
+//! an image is there and checked, gone if it never gets that far.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use super::digest::{Digest, HashingWriter};
+use super::error::ImageError;
+use super::oci::Descriptor;
+
+/// Blobs that are complete but not yet in the store.
+pub(crate) struct Staging {
+    directory: tempfile::TempDir,
+    blobs: BTreeMap<Digest, (PathBuf, u64)>,
+    files: u32,
+}
+
+/// A blob being written.
+pub(crate) struct BlobWriter {
+    path: PathBuf,
+    writer: HashingWriter<BufWriter<File>>,
+}
+
+// === impl Staging ===
+
+impl Staging {
+    /// Below the store, so that moving a blob in is a rename.
+    pub(crate) fn new(store: &Path) -> Result<Self, ImageError> {
+        let directory = tempfile::Builder::new()
+            .prefix("incoming-")
+            .tempdir_in(store)
+            .map_err(ImageError::store("make a directory in", store))?;
+        Ok(Self { directory, blobs: BTreeMap::new(), files: 0 })
+    }
+
+    /// Opens a new blob.
+    pub(crate) fn writer(&mut self) -> Result<BlobWriter, ImageError> {
+        self.files += 1;
+        let path = self.directory.path().join(self.files.to_string());
+        let file = File::create(&path).map_err(ImageError::store("create", &path))?;
+        let writer = HashingWriter::new(BufWriter::with_capacity(256 * 1024, file));
+        Ok(BlobWriter { path, writer })
+    }
+
+    /// Takes a written blob in; it now has a digest and a length.
+    pub(crate) fn finish(&mut self, blob: BlobWriter) -> Result<(Digest, u64), ImageError> {
+        let (mut buffered, digest, length_bytes) = blob.writer.finish();
+        buffered.flush().map_err(ImageError::store("write", &blob.path))?;
+        self.blobs.insert(digest.clone(), (blob.path, length_bytes));
+        Ok((digest, length_bytes))
+    }
+
+    /// Takes bytes in as a blob.
+    pub(crate) fn add(&mut self, media_type: &str, bytes: &[u8]) -> Result<Descriptor, ImageError> {
+        let mut blob = self.writer()?;
+        let path = blob.path.clone();
+        blob.write_all(bytes).map_err(ImageError::store("write", path))?;
+        let (digest, size) = self.finish(blob)?;
+        Ok(Descriptor {
+            media_type: media_type.to_owned(),
+            digest,
+            size,
+            platform: None,
+            annotations: BTreeMap::new(),
+        })
+    }
+
+    /// The length of a blob that has been taken in.
+    pub(crate) fn length_bytes(&self, digest: &Digest) -> Option<u64> {
+        self.blobs.get(digest).map(|(_, length_bytes)| *length_bytes)
+    }
+
+    /// Reads a blob of JSON.
+    pub(crate) fn read(&self, digest: &Digest) -> Option<io::Result<Vec<u8>>> {
+        self.blobs.get(digest).map(|(path, _)| fs::read(path))
+    }
+
+    /// Where a blob lies.
+    pub(crate) fn path(&self, digest: &Digest) -> Option<&Path> {
+        self.blobs.get(digest).map(|(path, _)| path.as_path())
+    }
+}
+
+// === impl BlobWriter ===
+
+impl Write for BlobWriter {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        self.writer.write(buffer)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush()
+    }
+}
