@@ -8,6 +8,7 @@
 
 pub mod error;
 pub mod fake;
+pub mod kernel;
 pub mod link;
 pub mod plan;
 pub mod support;

@@ -1,0 +1,3 @@
+//! The kernel itself: what carries plans out.
+
+pub mod bpf;
