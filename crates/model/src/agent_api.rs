@@ -116,6 +116,11 @@ pub enum Answer {
     },
     /// One drop, in a `Monitor` stream.
     Dropped(DropEvent),
+    /// In a `Monitor` stream: the reader was too slow, and this many drops are not shown.
+    Missed {
+        /// How many.
+        drops: u64,
+    },
     /// The request failed.
     Failed(Failure),
 }

@@ -59,6 +59,10 @@ pub(crate) fn run(arguments: &MonitorArguments, output: &mut Output<'_>) -> Resu
     for answer in client.stream(&Request::Monitor)? {
         let event = match answer? {
             Answer::Dropped(event) => event,
+            Answer::Missed { drops } => {
+                eprintln!("{drops} drops came faster than they could be shown");
+                continue;
+            }
             other => return Err(client.unexpected(&Request::Monitor, &other)),
         };
         if !arguments.wants(&event) {
