@@ -1,1 +1,6 @@
+//! Tests of the fast path with the real kernel: they need root, and say so when they lack
+//! it. Each has network namespaces and a BPF file system of its own, which vanish with it.
 
+mod hand;
+mod namespaces;
+mod pods;
