@@ -7,10 +7,11 @@
 
 pub mod cli;
 pub mod cluster;
+pub mod connectivity;
 pub mod error;
 pub mod image;
-pub mod image;
 pub mod machine;
+pub mod peers;
 pub mod spec;
 
 pub use error::LabError;
