@@ -10,28 +10,39 @@
 //! | `wire` | a bridge per rack and the router between racks |
 //! | `outside` | a host behind the router that knows nothing of the cluster |
 
+mod cgroup;
 pub mod control;
+mod create;
+mod destroy;
 mod dir;
+mod enter;
+mod fault;
+pub mod footprint;
+mod init;
+mod inject;
+mod launch;
 mod layout;
 mod node;
 mod process;
 mod state;
-
-pub use control::{ProgramSpec, ProgramStatus};
-pub use dir::{LabDir, LabLock, cache_dir};
-pub use layout::{HostKind, HostLayout, Layout, Rack};
-pub use node::Node;
-pub use process::ProcessId;
-pub use state::LabState;
-
-mod cgroup;
-mod enter;
-mod launch;
+mod wire;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
+pub(crate) use cgroup::{join_lab, pod_processes};
+pub use control::{ProgramSpec, ProgramStatus};
+pub use dir::{LabDir, LabLock, cache_dir};
+pub use layout::{HostKind, HostLayout, Layout, OUTSIDE, Rack, WIRE};
+pub(crate) use node::in_network_of;
+pub use node::Node;
+pub use process::ProcessId;
 pub use enter::{EnterArgs, enter};
+pub use fault::Fault;
+pub use init::{InitArgs, node_init};
+pub use inject::Breakage;
 pub use launch::{LaunchArgs, launch};
+pub use state::LabState;
 
 use crate::error::{IoContext, LabError, Result};
 use crate::spec::LabSpec;
@@ -44,6 +55,8 @@ pub struct Machine {
     layout: Layout,
     nodes: Vec<Node>,
     outside: Node,
+    /// Held by the command that makes the lab.
+    lock: Option<Arc<LabLock>>,
 }
 
 // === impl Machine ===
@@ -52,6 +65,11 @@ impl Machine {
     /// The machine of the lab in `dir`, as it is now.
     pub fn open(dir: &LabDir) -> Result<Self> {
         Ok(Self::from_state(dir, &LabState::read(dir)?))
+    }
+
+    /// Lets other commands change the lab.
+    pub fn unlock(&mut self) {
+        self.lock = None;
     }
 
     /// The lab's directory.
@@ -92,6 +110,23 @@ impl Machine {
         })
     }
 
+    /// The host of that name, or the wire itself.
+    pub fn inside(&self, name: &str) -> Result<Node> {
+        if name != WIRE {
+            return self.node(name).cloned();
+        }
+        let layout = HostLayout {
+            name: WIRE.to_owned(),
+            kind: HostKind::Outside,
+            rack: String::new(),
+            addresses: Vec::new(),
+            gateways: Vec::new(),
+            port: String::new(),
+            mac: String::new(),
+        };
+        Ok(Node { dir: self.dir.clone(), layout, init: LabState::read(&self.dir)?.inits.get(WIRE).copied() })
+    }
+
     fn from_state(dir: &LabDir, state: &LabState) -> Self {
         let layout = Layout::of(&state.spec);
         let handle = |host: &HostLayout| Node {
@@ -105,8 +140,16 @@ impl Machine {
             nodes: layout.nodes.iter().map(handle).collect(),
             outside: handle(&layout.outside),
             layout,
+            lock: None,
         }
     }
+}
+
+/// Names of the labs that have files or cgroups on this machine.
+pub fn lab_names() -> Result<std::collections::BTreeSet<String>> {
+    let mut names = cgroup::labs()?;
+    names.extend(LabDir::list()?);
+    Ok(names)
 }
 
 /// The program that runs now, for starting it again inside a node.

@@ -16,7 +16,7 @@ use super::process::ProcessId;
 use crate::error::{IoContext, LabError, Result};
 
 /// Leaf of the version 2 hierarchy for a node's own processes.
-pub const INIT_LEAF: &str = "init";
+pub(crate) const INIT_LEAF: &str = "init";
 /// Time killed processes have to disappear; more means the kernel is stuck.
 const GONE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How often their disappearance is looked for.
@@ -24,29 +24,29 @@ const GONE_INTERVAL: Duration = Duration::from_millis(2);
 
 /// A mounted cgroup hierarchy.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Hierarchy {
+pub(crate) struct Hierarchy {
     /// Where it is mounted.
-    pub mount_point: PathBuf,
+    pub(crate) mount_point: PathBuf,
     /// Whether it is the version 2 hierarchy.
-    pub unified: bool,
+    pub(crate) unified: bool,
     /// Mount options that name it on version 1: `cpu,cpuacct`, `name=systemd`.
-    pub options: String,
+    pub(crate) options: String,
 }
 
 /// The hierarchies this process sees, in mount order.
-pub fn hierarchies() -> Result<Vec<Hierarchy>> {
+pub(crate) fn hierarchies() -> Result<Vec<Hierarchy>> {
     let path = Path::new("/proc/self/mountinfo");
     Ok(parse_hierarchies(&fs::read_to_string(path).on_file("read", path)?))
 }
 
 /// Cgroup of a lab, relative to a hierarchy's root.
 #[must_use]
-pub fn lab_group(lab: &str) -> String {
+pub(crate) fn lab_group(lab: &str) -> String {
     format!("seaway-lab-{lab}")
 }
 
 /// Makes a node's cgroups in every hierarchy. Safe to repeat.
-pub fn create_node(lab: &str, node: &str) -> Result<()> {
+pub(crate) fn create_node(lab: &str, node: &str) -> Result<()> {
     for hierarchy in hierarchies()? {
         let lab_path = hierarchy.mount_point.join(lab_group(lab));
         let node_path = lab_path.join(node);
@@ -65,7 +65,7 @@ pub fn create_node(lab: &str, node: &str) -> Result<()> {
 
 /// Moves this process into a node's cgroups, at the level that is the root of
 /// the node's cgroup namespace.
-pub fn join_node_root(lab: &str, node: &str) -> Result<()> {
+pub(crate) fn join_node_root(lab: &str, node: &str) -> Result<()> {
     for hierarchy in hierarchies()? {
         join(&hierarchy.mount_point.join(lab_group(lab)).join(node))?;
     }
@@ -73,7 +73,7 @@ pub fn join_node_root(lab: &str, node: &str) -> Result<()> {
 }
 
 /// Moves this process into a node's cgroups, where its own processes live.
-pub fn join_node(lab: &str, node: &str) -> Result<()> {
+pub(crate) fn join_node(lab: &str, node: &str) -> Result<()> {
     for hierarchy in hierarchies()? {
         let node_path = hierarchy.mount_point.join(lab_group(lab)).join(node);
         join(&if hierarchy.unified { node_path.join(INIT_LEAF) } else { node_path })?;
@@ -81,9 +81,17 @@ pub fn join_node(lab: &str, node: &str) -> Result<()> {
     Ok(())
 }
 
+/// Moves this process, which serves the lab on the host, into the lab's cgroup,
+/// so that it ends with the lab.
+pub(crate) fn join_lab(lab: &str) -> Result<()> {
+    const HOST: &str = "host";
+    create_node(lab, HOST)?;
+    join_node(lab, HOST)
+}
+
 /// Hands the controllers down to a node's own cgroups; called inside the node
 /// once only leaves hold processes.
-pub fn delegate_inside() -> Result<()> {
+pub(crate) fn delegate_inside() -> Result<()> {
     for hierarchy in hierarchies()?.iter().filter(|hierarchy| hierarchy.unified) {
         delegate(&hierarchy.mount_point)?;
     }
@@ -91,7 +99,7 @@ pub fn delegate_inside() -> Result<()> {
 }
 
 /// Moves this process into `group` of every hierarchy; called inside a node.
-pub fn join_inside(group: &Path) -> Result<()> {
+pub(crate) fn join_inside(group: &Path) -> Result<()> {
     for hierarchy in hierarchies()? {
         let path = hierarchy.mount_point.join(group.strip_prefix("/").unwrap_or(group));
         let mut made = hierarchy.mount_point.clone();
@@ -105,7 +113,7 @@ pub fn join_inside(group: &Path) -> Result<()> {
 }
 
 /// Processes in a group of the lab, or in any below it.
-pub fn processes(group: &str) -> Result<BTreeSet<i32>> {
+pub(crate) fn processes(group: &str) -> Result<BTreeSet<i32>> {
     let mut found = BTreeSet::new();
     for hierarchy in hierarchies()? {
         for directory in tree(&hierarchy.mount_point.join(group)) {
@@ -118,8 +126,18 @@ pub fn processes(group: &str) -> Result<BTreeSet<i32>> {
     Ok(found)
 }
 
+/// Processes of a pod, by its unique id; the kubelet names a pod's group after it.
+pub(crate) fn pod_processes(lab: &str, node: &str, uid: &str) -> Result<Vec<ProcessId>> {
+    let mut found = BTreeSet::new();
+    // Guaranteed pods have their group right below `kubepods`.
+    for class in ["", "besteffort/", "burstable/"] {
+        found.extend(processes(&format!("{}/{node}/kubepods/{class}pod{uid}", lab_group(lab)))?);
+    }
+    Ok(found.into_iter().filter_map(ProcessId::of).collect())
+}
+
 /// Names of the labs that have cgroups.
-pub fn labs() -> Result<BTreeSet<String>> {
+pub(crate) fn labs() -> Result<BTreeSet<String>> {
     let mut names = BTreeSet::new();
     for hierarchy in hierarchies()? {
         let Ok(entries) = fs::read_dir(&hierarchy.mount_point) else { continue };
@@ -133,7 +151,7 @@ pub fn labs() -> Result<BTreeSet<String>> {
 
 /// Kills every process in `group` and waits until they are gone. Membership
 /// itself proves that they are ours, so no reused pid can be hit.
-pub fn kill_all(group: &str) -> Result<()> {
+pub(crate) fn kill_all(group: &str) -> Result<()> {
     let give_up = Instant::now() + GONE_TIMEOUT;
     loop {
         let left = processes(group)?;
@@ -161,7 +179,7 @@ pub fn kill_all(group: &str) -> Result<()> {
 
 /// Removes a group of the lab and all below it in every hierarchy; returns what
 /// could not be removed, and why.
-pub fn remove(group: &str) -> Result<Vec<String>> {
+pub(crate) fn remove(group: &str) -> Result<Vec<String>> {
     let mut remains = Vec::new();
     for hierarchy in hierarchies()? {
         for directory in tree(&hierarchy.mount_point.join(group)) {
@@ -186,7 +204,7 @@ pub fn remove(group: &str) -> Result<Vec<String>> {
 
 /// Whether the process is in `group` or below it in any hierarchy.
 #[must_use]
-pub fn is_member(pid: i32, group: &str) -> bool {
+pub(crate) fn is_member(pid: i32, group: &str) -> bool {
     let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
     text.lines().any(|line| {
         line.splitn(3, ':')
@@ -262,7 +280,8 @@ fn delegate(path: &Path) -> Result<()> {
     Ok(())
 }
 
-fn join(path: &Path) -> Result<()> {
+/// Moves this process into the group at `path`.
+pub(super) fn join(path: &Path) -> Result<()> {
     let file = path.join("cgroup.procs");
     // "0" is the writing process itself.
     fs::write(&file, "0").on_file("join", &file)

@@ -143,6 +143,24 @@ impl LabDir {
         }
     }
 
+    /// Removes what is in the directory, but not the directory, which carries
+    /// the lock.
+    pub fn clear(&self) -> Result<()> {
+        let entries = match fs::read_dir(&self.path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            other => other.on_file("list", &self.path)?,
+        };
+        for entry in entries {
+            let path = entry.on_file("list", &self.path)?.path();
+            if path.is_dir() && !path.is_symlink() {
+                fs::remove_dir_all(&path).on_file("remove", &path)?;
+            } else {
+                fs::remove_file(&path).on_file("remove", &path)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Removes the directory, and the parent of all labs when it is empty.
     pub fn remove(&self) -> Result<()> {
         match fs::remove_dir_all(&self.path) {

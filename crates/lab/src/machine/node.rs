@@ -15,7 +15,7 @@ use crate::error::{IoContext, LabError, Result};
 
 /// Directories of a node that are on the lab's disk: they survive a power
 /// cycle, and are no overlay (containerd's snapshotter needs that).
-pub const DISK_DIRECTORIES: [&str; 11] = [
+pub(super) const DISK_DIRECTORIES: [&str; 11] = [
     "/var/lib/containerd",
     "/var/lib/kubelet",
     "/var/lib/etcd",
@@ -168,7 +168,7 @@ impl Node {
 }
 
 /// Runs `work` on a thread in the network namespace of `init`.
-pub(super) fn in_network_of<T: Send>(
+pub(crate) fn in_network_of<T: Send>(
     init: ProcessId,
     name: &str,
     work: impl FnOnce() -> T + Send,

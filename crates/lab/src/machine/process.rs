@@ -74,7 +74,7 @@ impl ProcessId {
 /// Whether a command line is the program people call `name`: the base name of
 /// its first word, or of one of its first two arguments (`seaway agent`).
 #[must_use]
-pub fn is_program(arguments: &[String], name: &str) -> bool {
+pub(super) fn is_program(arguments: &[String], name: &str) -> bool {
     let base = |word: &str| word.rsplit('/').next() == Some(name);
     let multi_call = arguments.first().is_some_and(|word| word.rsplit('/').next() == Some("seaway"));
     arguments.first().is_some_and(|word| base(word))

@@ -6,6 +6,7 @@ use std::fs;
 use serde::{Deserialize, Serialize};
 
 use super::dir::LabDir;
+use super::fault::Fault;
 use super::process::ProcessId;
 use crate::error::{IoContext, LabError, Result};
 use crate::spec::LabSpec;
@@ -21,6 +22,9 @@ pub struct LabState {
     pub complete: bool,
     /// Init process of each namespace set, by name; absent while powered off.
     pub inits: BTreeMap<String, ProcessId>,
+    /// What is broken on purpose.
+    #[serde(default)]
+    pub faults: Vec<Fault>,
 }
 
 // === impl LabState ===
@@ -29,7 +33,7 @@ impl LabState {
     /// State of a lab that is being made.
     #[must_use]
     pub fn new(spec: LabSpec) -> Self {
-        Self { spec, complete: false, inits: BTreeMap::new() }
+        Self { spec, complete: false, inits: BTreeMap::new(), faults: Vec::new() }
     }
 
     /// Reads the state of the lab in `dir`.
@@ -52,6 +56,12 @@ impl LabState {
         let draft = path.with_extension("json.new");
         fs::write(&draft, text).on_file("write", &draft)?;
         fs::rename(&draft, &path).on_file("replace", &path)
+    }
+
+    /// The init process of a namespace set, if it runs.
+    pub fn init(&self, name: &str) -> Result<ProcessId> {
+        let init = self.inits.get(name).copied().filter(|init| init.alive());
+        init.ok_or_else(|| LabError::NodeDown { node: name.to_owned() })
     }
 
     /// Whether any init process still runs.

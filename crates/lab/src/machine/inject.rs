@@ -1,0 +1,296 @@
+//! Breaks a lab on purpose and heals it again. What lasts is kept in the state
+//! file, so that any later command can heal it.
+
+use rustix::process::Signal;
+
+use super::fault::{Fault, nft_script};
+use super::layout::{HostKind, WIRE};
+use super::process::{ProcessId, is_program};
+use super::state::LabState;
+use super::{LabLock, Machine, cgroup, create, wire};
+use crate::error::{IoContext, LabError, Result};
+
+/// A fault as asked for.
+#[derive(Debug, Clone, PartialEq, clap::Subcommand)]
+pub enum Breakage {
+    /// Cut a node's cable.
+    Link {
+        /// The node.
+        node: String,
+    },
+    /// Cut a rack off from the router.
+    Partition {
+        /// The rack: r1, r2, …
+        rack: String,
+    },
+    /// Let the wire to a node carry smaller packets than the node believes.
+    Mtu {
+        /// The node.
+        node: String,
+        /// Largest packet that passes.
+        bytes: u32,
+    },
+    /// Lose packets from and to a node at random.
+    Loss {
+        /// The node.
+        node: String,
+        /// How many of a hundred packets, such as 10 or 0.5.
+        percent: f64,
+    },
+    /// Kill a program with SIGKILL; who started it starts it again.
+    Kill {
+        /// The node.
+        node: String,
+        /// The program: kubelet, containerd, etcd, agent, …
+        program: String,
+    },
+    /// Stop a program's processes with SIGSTOP.
+    Freeze {
+        /// The node.
+        node: String,
+        /// The program: kubelet, containerd, etcd, agent, …
+        program: String,
+    },
+    /// Switch a node off.
+    Stop {
+        /// The node.
+        node: String,
+    },
+    /// Switch a node off and on again.
+    PowerCycle {
+        /// The node.
+        node: String,
+    },
+}
+
+// === impl Machine ===
+
+impl Machine {
+    /// Breaks something; returns what was done, in words.
+    pub fn break_down(&mut self, what: &Breakage) -> Result<String> {
+        let _lock = self.hold()?;
+        let mut state = LabState::read(&self.dir)?;
+        let done = self.inject(&mut state, what)?;
+        self.keep(&state)?;
+        Ok(done)
+    }
+
+    /// Heals the faults that `words` name, all without words; returns them.
+    pub fn heal(&mut self, words: &[String]) -> Result<Vec<Fault>> {
+        let _lock = self.hold()?;
+        let mut state = LabState::read(&self.dir)?;
+        self.note_dead_nodes(&mut state);
+        let (healed, kept): (Vec<Fault>, Vec<Fault>) =
+            state.faults.iter().cloned().partition(|fault| fault.is_named(words));
+        if healed.is_empty() && !words.is_empty() {
+            let reason = match state.faults.as_slice() {
+                [] => "nothing is broken".to_owned(),
+                faults => format!("broken are: {}", faults.iter().map(Fault::to_string).collect::<Vec<_>>().join(", ")),
+            };
+            return Err(LabError::Fault { what: words.join(" "), reason });
+        }
+        state.faults = kept;
+        // Power first: the other faults concern links and programs it brings.
+        for fault in &healed {
+            if let Fault::Power { node } = fault {
+                self.power_on(&mut state, node)?;
+            }
+        }
+        for fault in &healed {
+            self.undo(&state, fault)?;
+        }
+        self.keep(&state)?;
+        Ok(healed)
+    }
+
+    /// The faults in force, dead nodes included.
+    pub fn faults(&self) -> Result<Vec<Fault>> {
+        let mut state = LabState::read(&self.dir)?;
+        self.note_dead_nodes(&mut state);
+        Ok(state.faults)
+    }
+
+    fn inject(&self, state: &mut LabState, what: &Breakage) -> Result<String> {
+        let fault = match what {
+            Breakage::Kill { node, program } => {
+                let processes = self.signal_program(node, program, Signal::KILL)?;
+                return Ok(format!("killed {program} on {node} ({} processes)", processes.len()));
+            }
+            Breakage::PowerCycle { node } => {
+                self.known_node(node)?;
+                self.power_off(state, node)?;
+                self.power_on(state, node)?;
+                return Ok(format!("switched {node} off and on"));
+            }
+            Breakage::Freeze { node, program } => {
+                let processes = self.signal_program(node, program, Signal::STOP)?;
+                Fault::Freeze { node: node.clone(), program: program.clone(), processes }
+            }
+            Breakage::Stop { node } => {
+                self.known_node(node)?;
+                self.power_off(state, node)?;
+                Fault::Power { node: node.clone() }
+            }
+            Breakage::Link { node } => {
+                self.known_node(node)?;
+                Fault::Link { node: node.clone() }
+            }
+            Breakage::Partition { rack } => {
+                self.known_rack(rack)?;
+                Fault::Partition { rack: rack.clone() }
+            }
+            Breakage::Mtu { node, bytes } => {
+                self.known_node(node)?;
+                Fault::Mtu { node: node.clone(), bytes: *bytes }
+            }
+            Breakage::Loss { node, percent } => {
+                self.known_node(node)?;
+                if !(0.0..=100.0).contains(percent) {
+                    let reason = format!("{percent} is no percentage");
+                    return Err(LabError::Fault { what: format!("loss {node}"), reason });
+                }
+                Fault::Loss { node: node.clone(), percent: *percent }
+            }
+        };
+        let told = format!("broke {fault}");
+        // The same fault again replaces the one there is.
+        state.faults.retain(|known| known.words() != fault.words());
+        state.faults.push(fault);
+        self.enforce(state)?;
+        Ok(told)
+    }
+
+    /// Takes one fault's effect away, after it left the state.
+    fn undo(&self, state: &LabState, fault: &Fault) -> Result<()> {
+        match fault {
+            Fault::Link { node } => self.set_port(state, node, "up"),
+            Fault::Mtu { node, .. } => self.set_port(state, node, &format!("mtu {}", state.spec.link_mtu_bytes)),
+            Fault::Freeze { processes, .. } => processes
+                .iter()
+                .try_for_each(|process| process.signal(Signal::CONT).on_system("wake", &format!("process {}", process.pid))),
+            Fault::Partition { .. } | Fault::Loss { .. } => self.enforce(state),
+            Fault::Power { .. } => Ok(()),
+        }
+    }
+
+    /// Puts the wire's faults in force; safe to repeat.
+    fn enforce(&self, state: &LabState) -> Result<()> {
+        for fault in &state.faults {
+            match fault {
+                Fault::Link { node } => self.set_port(state, node, "down")?,
+                Fault::Mtu { node, bytes } => self.set_port(state, node, &format!("mtu {bytes}"))?,
+                _ => {}
+            }
+        }
+        // A node that is off has no port to lose packets on.
+        let off = |name: &String| state.faults.contains(&Fault::Power { node: name.clone() });
+        let faults: Vec<Fault> = state
+            .faults
+            .iter()
+            .filter(|fault| !matches!(fault, Fault::Loss { node, .. } if off(node)))
+            .cloned()
+            .collect();
+        wire::run_nft(state.init(WIRE)?, &nft_script(&faults, &self.layout))
+    }
+
+    fn set_port(&self, state: &LabState, node: &str, setting: &str) -> Result<()> {
+        let off = state.faults.iter().any(|fault| matches!(fault, Fault::Power { node: other } if other == node));
+        match self.layout.host(node) {
+            Some(host) if !off => {
+                wire::run_ip_batch(state.init(WIRE)?, WIRE, &format!("link set {} {setting}\n", host.port))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn power_off(&self, state: &mut LabState, node: &str) -> Result<()> {
+        let group = format!("{}/{node}", cgroup::lab_group(self.dir.name()));
+        cgroup::kill_all(&group)?;
+        let remains = cgroup::remove(&group)?;
+        if !remains.is_empty() {
+            return Err(LabError::Remains { name: self.dir.name().to_owned(), remains });
+        }
+        state.inits.remove(node);
+        // The kernel removes the link some time after its namespace; a link
+        // that is gone already is what is wanted.
+        if let (Some(host), Ok(router)) = (self.layout.host(node), state.init(WIRE)) {
+            let _ = wire::run_ip_batch(router, WIRE, &format!("link del {}\n", host.port));
+        }
+        Ok(())
+    }
+
+    fn power_on(&self, state: &mut LabState, node: &str) -> Result<()> {
+        let host = self.known_node(node)?;
+        if state.init(node).is_ok() {
+            return Ok(());
+        }
+        self.power_off(state, node)?;
+        let init = create::start_init(&self.dir, &self.layout, node)?;
+        state.inits.insert(node.to_owned(), init);
+        create::plug_in(state, &self.layout, host.layout())?;
+        self.enforce(state)
+    }
+
+    /// A node whose init process died is off, whoever did it.
+    fn note_dead_nodes(&self, state: &mut LabState) {
+        for node in self.nodes.iter().map(super::Node::name) {
+            let fault = Fault::Power { node: node.to_owned() };
+            if state.init(node).is_err() && !state.faults.contains(&fault) {
+                state.faults.push(fault);
+            }
+        }
+    }
+
+    fn signal_program(&self, node: &str, program: &str, signal: Signal) -> Result<Vec<ProcessId>> {
+        self.known_node(node)?.init()?;
+        let group = format!("{}/{node}", cgroup::lab_group(self.dir.name()));
+        let processes: Vec<ProcessId> = cgroup::processes(&group)?
+            .into_iter()
+            .filter_map(ProcessId::of)
+            .filter(|process| is_program(&process.arguments(), program))
+            .collect();
+        if processes.is_empty() {
+            return Err(LabError::NoSuchProgram { node: node.to_owned(), program: program.to_owned() });
+        }
+        for process in &processes {
+            process.signal(signal).on_system("signal", &format!("process {}", process.pid))?;
+        }
+        Ok(processes)
+    }
+
+    fn known_node(&self, name: &str) -> Result<&super::Node> {
+        let node = self.node(name)?;
+        match node.layout().kind {
+            HostKind::Node => Ok(node),
+            HostKind::Outside => Err(LabError::Fault { what: name.to_owned(), reason: "it is no node".into() }),
+        }
+    }
+
+    fn known_rack(&self, name: &str) -> Result<()> {
+        if self.layout.rack(name).is_some() {
+            return Ok(());
+        }
+        let known: Vec<&str> = self.layout.racks.iter().map(|rack| rack.name.as_str()).collect();
+        let reason = format!("there is no rack {name}; the lab has {}", known.join(", "));
+        Err(LabError::Fault { what: format!("partition {name}"), reason })
+    }
+
+    /// The lock, unless this machine holds it already.
+    fn hold(&self) -> Result<Option<LabLock>> {
+        if self.lock.is_some() {
+            return Ok(None);
+        }
+        match self.dir.try_lock()? {
+            Some(lock) => Ok(Some(lock)),
+            None => Err(LabError::NoSuchLab { name: self.dir.name().to_owned() }),
+        }
+    }
+
+    fn keep(&mut self, state: &LabState) -> Result<()> {
+        state.write(&self.dir)?;
+        let lock = self.lock.take();
+        *self = Self::from_state(&self.dir, state);
+        self.lock = lock;
+        Ok(())
+    }
+}

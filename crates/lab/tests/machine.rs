@@ -1,0 +1,249 @@
+//! The machine layer on a real kernel: nodes, wire, faults, and nothing left.
+//!
+//! Needs root, and says so. The test program has its own `main`, because the
+//! lab starts its own program again as the init process of each node.
+
+use std::net::IpAddr;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use seaway_lab::cli::LabArgs;
+use seaway_lab::machine::footprint::Footprint;
+use seaway_lab::machine::{Breakage, LabDir, Machine, Node, ProgramSpec};
+use seaway_lab::{LabError, LabSpec};
+
+/// Time the kernel has to give back what was used.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Time a program of the lab has for something that takes milliseconds.
+const SOON: Duration = Duration::from_secs(10);
+
+#[derive(Parser)]
+enum Program {
+    Lab(LabArgs),
+}
+
+/// A lab that is removed when the test ends, however it ends.
+struct Lab {
+    machine: Machine,
+    dir: LabDir,
+}
+
+type Test = (&'static str, fn());
+
+const TESTS: [Test; 5] = [
+    ("a_machine_comes_and_goes_without_trace", a_machine_comes_and_goes_without_trace),
+    ("faults_break_and_heal", faults_break_and_heal),
+    ("programs_are_supervised", programs_are_supervised),
+    ("a_power_cycled_node_keeps_its_disk", a_power_cycled_node_keeps_its_disk),
+    ("names_are_taken_once_and_ruins_are_cleared", names_are_taken_once_and_ruins_are_cleared),
+];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().collect();
+    if arguments.get(1).is_some_and(|word| word == "lab") {
+        let Program::Lab(lab) = Program::parse();
+        return lab.run();
+    }
+    let words: Vec<&String> = arguments.iter().skip(1).filter(|word| !word.starts_with('-')).collect();
+    for (name, test) in TESTS {
+        if arguments.iter().any(|word| word == "--list") {
+            println!("{name}: test");
+        } else if words.is_empty() || words.iter().any(|word| name.contains(word.as_str())) {
+            let start = Instant::now();
+            println!("test {name} ...");
+            test();
+            println!("test {name} ... ok ({:.2} s)", start.elapsed().as_secs_f64());
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn a_machine_comes_and_goes_without_trace() {
+    let name = "test-trace";
+    Machine::destroy(&LabDir::new(name)).expect("nothing of an earlier run stays");
+    let before = Footprint::take(name).unwrap();
+    let start = Instant::now();
+    let lab = Lab::create(name, 3, 2);
+    println!("  3 nodes in {:.3} s", start.elapsed().as_secs_f64());
+    for from in lab.machine.nodes().iter().chain([lab.machine.outside()]) {
+        for to in lab.machine.nodes() {
+            for address in to.addresses() {
+                assert!(pings(from, address), "{} does not reach {} at {address}", from.name(), to.name());
+            }
+        }
+    }
+    assert!(!Footprint::take(name).unwrap().differences(&before).is_empty(), "a running lab leaves a trace");
+    let init = lab.machine.node("n2").unwrap().init().unwrap();
+    init.signal(rustix::process::Signal::KILL).unwrap();
+    until("n2 is off", || lab.machine.node("n2").unwrap().init().is_err());
+    assert!(matches!(lab.machine.node("n2").unwrap().exec(&["true"]), Err(LabError::NodeDown { .. })));
+    let start = Instant::now();
+    Machine::destroy(&lab.dir).unwrap();
+    println!("  down in {:.3} s", start.elapsed().as_secs_f64());
+    let left = Footprint::lasting_differences(&before, name, PATIENCE).unwrap();
+    assert!(left.is_empty(), "the lab left traces:\n{}", left.join("\n"));
+    Machine::destroy(&lab.dir).expect("removing what is gone is no error");
+}
+
+fn faults_break_and_heal() {
+    let mut lab = Lab::create("test-faults", 3, 2);
+    let [first, second, third] = ["n1", "n2", "n3"].map(|name| lab.machine.node(name).unwrap().clone());
+    let [near, far] = [&second, &third].map(|node| node.addresses());
+    let all = |addresses: &[IpAddr]| addresses.iter().all(|address| pings(&first, *address));
+    let none = |addresses: &[IpAddr]| !addresses.iter().any(|address| pings(&first, *address));
+    assert!(all(&near) && all(&far));
+
+    lab.break_down(Breakage::Partition { rack: "r2".into() });
+    assert!(all(&near) && none(&far), "only the other rack is cut off");
+    lab.break_down(Breakage::Link { node: "n2".into() });
+    assert!(none(&near));
+    assert_eq!(lab.machine.faults().unwrap().len(), 2);
+    assert!(matches!(lab.machine.heal(&["mtu".into()]), Err(LabError::Fault { .. })));
+    lab.heal("link n2");
+    assert!(all(&near) && none(&far));
+    lab.heal("");
+    assert!(all(&far) && lab.machine.faults().unwrap().is_empty());
+
+    lab.break_down(Breakage::Mtu { node: "n2".into(), bytes: 1300 });
+    assert!(pings_with(&first, near[0], &["-s", "1200"]) && !pings_with(&first, near[0], &["-s", "1400"]));
+    lab.break_down(Breakage::Loss { node: "n3".into(), percent: 100.0 });
+    assert!(none(&far));
+    lab.heal("");
+    assert!(all(&far) && pings_with(&first, near[0], &["-s", "1400"]));
+    let unknown = lab.machine.break_down(&Breakage::Link { node: "n9".into() }).unwrap_err();
+    assert!(unknown.to_string().contains("n1, n2, n3, outside"), "{unknown}");
+}
+
+fn programs_are_supervised() {
+    let mut lab = Lab::create("test-programs", 1, 1);
+    let node = lab.machine.node("n1").unwrap().clone();
+    let missing = node.start(program("absent", &["/no/such/program"], false)).unwrap_err();
+    assert!(missing.to_string().contains("/no/such/program"), "{missing}");
+
+    node.start(program("brief", &["sh", "-c", "echo last words; exit 3"], false)).unwrap();
+    until("brief ended", || node.program("brief").unwrap().pid.is_none());
+    let status = node.program("brief").unwrap();
+    assert_eq!((status.last_exit.as_deref(), status.last_lines), (Some("exit status 3"), vec!["last words".to_owned()]));
+
+    node.start(ProgramSpec { cgroup: Some("/system/lasting".into()), ..program("lasting", &["sleep", "1000"], true) }).unwrap();
+    let pid = node.program("lasting").unwrap().pid.unwrap().to_string();
+    until("lasting is in its cgroup", || {
+        String::from_utf8_lossy(&node.exec(&["cat", &format!("/proc/{pid}/cgroup")]).unwrap().stdout)
+            .lines()
+            .all(|line| line.ends_with(":/system/lasting"))
+    });
+    lab.break_down(Breakage::Kill { node: "n1".into(), program: "sleep".into() });
+    until("lasting runs again", || node.program("lasting").unwrap().starts == 2);
+    lab.break_down(Breakage::Freeze { node: "n1".into(), program: "sleep".into() });
+    let state = || {
+        let pid = node.program("lasting").unwrap().pid.unwrap();
+        let text = std::fs::read_to_string(node.path(format!("/proc/{pid}/stat"))).unwrap();
+        text.rsplit_once(')').unwrap().1.trim_start().chars().next().unwrap()
+    };
+    until("lasting is frozen", || state() == 'T');
+    lab.heal("freeze n1 sleep");
+    until("lasting sleeps again", || state() == 'S');
+    node.stop("lasting").unwrap();
+    assert_eq!(node.program("lasting").unwrap().pid, None);
+
+    let exit = node.exec(&["sh", "-c", "hostname; exit 7"]).unwrap();
+    assert_eq!((exit.status.code(), exit.stdout.as_slice()), (Some(7), b"n1\n".as_slice()));
+}
+
+fn a_power_cycled_node_keeps_its_disk() {
+    let mut lab = Lab::create("test-power", 2, 1);
+    let node = lab.machine.node("n1").unwrap().clone();
+    node.start(program("lasting", &["sleep", "1000"], true)).unwrap();
+    assert!(node.exec(&["sh", "-c", "echo kept > /var/lib/kubelet/file; echo lost > /run/file"]).unwrap().status.success());
+    assert_eq!(std::fs::read_to_string(node.path("/var/lib/kubelet/file")).unwrap(), "kept\n");
+    lab.break_down(Breakage::Loss { node: "n1".into(), percent: 0.0 });
+    lab.break_down(Breakage::Stop { node: "n1".into() });
+    assert!(lab.machine.node("n1").unwrap().init().is_err());
+    lab.heal("power n1");
+    lab.break_down(Breakage::PowerCycle { node: "n1".into() });
+    let node = lab.machine.node("n1").unwrap().clone();
+    assert!(node.exec(&["test", "-e", "/var/lib/kubelet/file"]).unwrap().status.success());
+    assert!(!node.exec(&["test", "-e", "/run/file"]).unwrap().status.success());
+    until("lasting came back", || node.program("lasting").is_ok_and(|status| status.pid.is_some()));
+    for address in lab.machine.node("n2").unwrap().addresses() {
+        assert!(pings(&node, address));
+    }
+}
+
+fn names_are_taken_once_and_ruins_are_cleared() {
+    let mut lab = Lab::create("test-names", 1, 1);
+    let spec = lab.machine.spec().clone();
+    let dir = lab.dir.clone();
+    assert!(matches!(Machine::create(&spec, &dir), Err(LabError::Busy { .. })));
+    assert!(matches!(Machine::destroy(&dir), Err(LabError::Busy { .. })));
+    lab.machine.set_complete().unwrap();
+    lab.machine.unlock();
+    assert!(matches!(Machine::create(&spec, &dir), Err(LabError::AlreadyUp { .. })));
+    // A lab whose processes are gone is a ruin: the next one is built on it.
+    let old = Machine::open(&dir).unwrap();
+    let init = old.node("n1").unwrap().init().unwrap();
+    for name in ["n1", "outside", "wire"] {
+        old.inside(name).unwrap().init().unwrap().signal(rustix::process::Signal::KILL).unwrap();
+    }
+    until("all are dead", || !init.alive() && !old.inside("wire").unwrap().init().is_ok_and(|init| init.alive()));
+    let machine = Machine::create(&spec, &dir).unwrap();
+    assert_ne!(machine.node("n1").unwrap().init().unwrap(), init);
+    drop(machine);
+    Machine::destroy(&dir).unwrap();
+    assert!(!dir.exists());
+}
+
+// === impl Lab ===
+
+impl Lab {
+    fn create(name: &str, nodes: u32, racks: u32) -> Self {
+        let dir = LabDir::new(name);
+        let spec = LabSpec { name: name.into(), nodes, racks, ..LabSpec::default() };
+        let machine = Machine::create(&spec, &dir).unwrap_or_else(|error| panic!("{error}: {:?}", error));
+        Self { machine, dir }
+    }
+
+    fn break_down(&mut self, what: Breakage) {
+        self.machine.break_down(&what).unwrap();
+    }
+
+    fn heal(&mut self, words: &str) {
+        let words: Vec<String> = words.split_ascii_whitespace().map(str::to_owned).collect();
+        self.machine.heal(&words).unwrap();
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        self.machine.unlock();
+        if let Err(error) = Machine::destroy(&self.dir) {
+            eprintln!("cannot remove lab {}: {error}", self.dir.name());
+        }
+    }
+}
+
+fn program(name: &str, argv: &[&str], restart: bool) -> ProgramSpec {
+    let argv = argv.iter().map(|&word| word.to_owned()).collect();
+    ProgramSpec { name: name.into(), argv, restart, ..ProgramSpec::default() }
+}
+
+fn pings(from: &Node, to: IpAddr) -> bool {
+    pings_with(from, to, &[])
+}
+
+fn pings_with(from: &Node, to: IpAddr, options: &[&str]) -> bool {
+    let address = to.to_string();
+    let mut argv = vec!["ping", "-n", "-q", "-c", "1", "-W", "1", "-M", "do"];
+    argv.extend(options);
+    argv.push(&address);
+    from.exec(&argv).unwrap().status.success()
+}
+
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let give_up = Instant::now() + SOON;
+    while !is_so() {
+        assert!(Instant::now() < give_up, "not within {} s: {what}", SOON.as_secs());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
