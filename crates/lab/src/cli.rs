@@ -4,6 +4,11 @@
 //! verbs enter namespaces, which the kernel allows no other process. Verbs that
 //! want an async runtime make their own.
 
+mod cluster;
+mod describe;
+mod machine;
+mod up;
+
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
@@ -11,9 +16,9 @@ use seaway_model::Diagnose;
 use seaway_model::diagnosis::Report;
 
 use crate::error::{LabError, Result};
-use crate::machine::{EnterArgs, LaunchArgs, enter, launch};
+use crate::machine::{Breakage, EnterArgs, InitArgs, LabDir, LaunchArgs, Machine, enter, launch, node_init};
 
-/// A real Kubernetes cluster on this machine, for trying, testing and comparing.
+/// Run a real Kubernetes cluster on this machine, for trying, testing and comparing.
 #[derive(Debug, Args)]
 pub struct LabArgs {
     /// Name of the lab.
@@ -25,6 +30,38 @@ pub struct LabArgs {
 
 #[derive(Debug, Subcommand)]
 enum LabVerb {
+    /// Make a lab.
+    Up(up::UpArgs),
+    /// Remove a lab; nothing stays on the machine.
+    Down,
+    /// Show a lab: nodes, programs, what is broken.
+    Status,
+    /// Show all labs.
+    List,
+    /// Print the path of a kubeconfig that works on this machine.
+    Kubeconfig,
+    /// Print a URL that works on this machine for a Service.
+    Url(cluster::UrlArgs),
+    /// Test who reaches whom, and say what is broken.
+    Test(cluster::TestArgs),
+    /// Run a command inside a node.
+    Exec(machine::ExecArgs),
+    /// Capture packets on a node's interface.
+    Pcap(machine::PcapArgs),
+    /// Show what a node's program printed.
+    Logs(machine::LogsArgs),
+    /// Break something on purpose.
+    Break {
+        /// What to break.
+        #[command(subcommand)]
+        what: Breakage,
+    },
+    /// Undo what `break` did.
+    Heal(machine::HealArgs),
+    #[command(hide = true)]
+    Forwarder,
+    #[command(hide = true)]
+    NodeInit(InitArgs),
     #[command(hide = true)]
     Enter(EnterArgs),
     #[command(hide = true)]
@@ -47,17 +84,30 @@ impl LabArgs {
     }
 
     fn dispatch(&self) -> Result<u8> {
+        let dir = LabDir::new(&self.name);
         match &self.verb {
-            LabVerb::Enter(args) => enter(args),
-            LabVerb::Launch(args) => launch(args),
+            LabVerb::Up(args) => args.run(&self.name),
+            LabVerb::Down => crate::cluster::down(&dir),
+            LabVerb::Kubeconfig => cluster::kubeconfig(&dir),
+            LabVerb::Url(args) => args.run(&dir),
+            LabVerb::Test(args) => return args.run(&dir),
+            LabVerb::Forwarder => cluster::forward(&dir),
+            LabVerb::Status => describe::status(&Machine::open(&dir)?),
+            LabVerb::List => describe::list(),
+            LabVerb::Exec(args) => return args.run(&dir),
+            LabVerb::Pcap(args) => return args.run(&dir),
+            LabVerb::Logs(args) => args.run(&dir),
+            LabVerb::Break { what } => machine::break_down(&dir, what),
+            LabVerb::Heal(args) => args.run(&dir),
+            LabVerb::NodeInit(args) => return node_init(args),
+            LabVerb::Enter(args) => return enter(args),
+            LabVerb::Launch(args) => return launch(args),
         }
+        .map(|()| 0)
     }
 }
 
 fn report(error: &LabError) {
     let error: &dyn Diagnose = error;
-    #[expect(clippy::print_stderr, reason = "an error's place is the terminal")]
-    {
-        eprintln!("{}", Report(error));
-    }
+    eprintln!("{}", Report(error));
 }

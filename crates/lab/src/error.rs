@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use seaway_model::{Diagnose, ErrorId};
 
+use crate::cluster::ClusterError;
+use crate::image::ImageError;
 use crate::spec::SpecError;
 
 /// An error of the lab. Ids SW0901 to SW0929 are the machine's, SW0930 to
@@ -15,6 +17,12 @@ pub enum LabError {
     /// `lab.yaml` or the flags ask for something that cannot be.
     #[error(transparent)]
     Spec(#[from] SpecError),
+    /// The Kubernetes cluster in the lab.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// Images and their store.
+    #[error(transparent)]
+    Image(#[from] ImageError),
     /// Namespaces, cgroups and mounts are root's.
     #[error("the lab must run as root, it runs as user {user_id}")]
     NotRoot {
@@ -172,6 +180,8 @@ impl Diagnose for LabError {
     fn id(&self) -> ErrorId {
         ErrorId(match self {
             Self::Spec(error) => return error.id(),
+            Self::Cluster(error) => return error.id(),
+            Self::Image(error) => return error.id(),
             Self::NotRoot { .. } => 901,
             Self::AlreadyUp { .. } => 902,
             Self::Busy { .. } => 903,
@@ -195,6 +205,8 @@ impl Diagnose for LabError {
     fn fix(&self) -> String {
         match self {
             Self::Spec(error) => error.fix(),
+            Self::Cluster(error) => error.fix(),
+            Self::Image(error) => error.fix(),
             Self::NotRoot { .. } => "run it with sudo or as root".into(),
             Self::AlreadyUp { name } => {
                 format!("use it, remove it with `seaway lab down --name {name}`, or choose another --name")
