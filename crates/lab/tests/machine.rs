@@ -64,7 +64,7 @@ fn a_machine_comes_and_goes_without_trace() {
     Machine::destroy(&LabDir::new(name)).expect("nothing of an earlier run stays");
     let before = Footprint::take(name).unwrap();
     let start = Instant::now();
-    let lab = Lab::create(name, 3, 2);
+    let mut lab = Lab::create(name, 3, 2);
     println!("  3 nodes in {:.3} s", start.elapsed().as_secs_f64());
     for from in lab.machine.nodes().iter().chain([lab.machine.outside()]) {
         for to in lab.machine.nodes() {
@@ -78,6 +78,7 @@ fn a_machine_comes_and_goes_without_trace() {
     init.signal(rustix::process::Signal::KILL).unwrap();
     until("n2 is off", || lab.machine.node("n2").unwrap().init().is_err());
     assert!(matches!(lab.machine.node("n2").unwrap().exec(&["true"]), Err(LabError::NodeDown { .. })));
+    lab.machine.unlock();
     let start = Instant::now();
     Machine::destroy(&lab.dir).unwrap();
     println!("  down in {:.3} s", start.elapsed().as_secs_f64());
@@ -128,13 +129,18 @@ fn programs_are_supervised() {
 
     node.start(ProgramSpec { cgroup: Some("/system/lasting".into()), ..program("lasting", &["sleep", "1000"], true) }).unwrap();
     let pid = node.program("lasting").unwrap().pid.unwrap().to_string();
-    until("lasting is in its cgroup", || {
-        String::from_utf8_lossy(&node.exec(&["cat", &format!("/proc/{pid}/cgroup")]).unwrap().stdout)
-            .lines()
-            .all(|line| line.ends_with(":/system/lasting"))
-    });
+    let shown = |file: &str| {
+        let output = node.exec(&["cat", &format!("/proc/{pid}/{file}")]).unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    until("lasting is what it was to become", || shown("comm") == "sleep\n");
+    assert!(shown("cgroup").lines().all(|line| line.ends_with(":/system/lasting")), "{}", shown("cgroup"));
     lab.break_down(Breakage::Kill { node: "n1".into(), program: "sleep".into() });
-    until("lasting runs again", || node.program("lasting").unwrap().starts == 2);
+    until("lasting runs again", || {
+        let status = node.program("lasting").unwrap();
+        let comm = || std::fs::read_to_string(node.path(format!("/proc/{}/comm", status.pid.unwrap_or(0))));
+        status.starts == 2 && comm().is_ok_and(|comm| comm == "sleep\n")
+    });
     lab.break_down(Breakage::Freeze { node: "n1".into(), program: "sleep".into() });
     let state = || {
         let pid = node.program("lasting").unwrap().pid.unwrap();

@@ -142,12 +142,14 @@ pub(super) fn nft_script(faults: &[Fault], layout: &Layout) -> String {
 fn loss_chains(port: &str, percent: f64) -> String {
     let share = (percent * LOSS_SCALE).round();
     let whole = 100.0 * LOSS_SCALE;
+    // nft takes no comparison that is always true.
+    let chance = if share < whole { format!("numgen random mod {whole} < {share} ") } else { String::new() };
     ["ingress", "egress"]
         .iter()
         .map(|hook| {
             format!(
                 "chain {hook}-{port} {{\ntype filter hook {hook} device {port} priority 0\n\
-                 numgen random mod {whole} < {share} drop\n}}\n"
+                 {chance}drop\n}}\n"
             )
         })
         .collect()
