@@ -241,9 +241,10 @@ pub(crate) fn control_plane(machine: &Machine) -> Result<&Node> {
     machine.node("n1")
 }
 
-/// crun starts a container in a third of runc's time; either will do.
+/// runc first: crun before 1.14 refuses the version of the configuration that
+/// containerd 2 writes.
 fn find_runtime() -> Result<PathBuf, ClusterError> {
-    ["/usr/bin/crun", "/usr/sbin/runc", "/usr/bin/runc", "/usr/local/sbin/runc", "/usr/local/bin/runc"]
+    ["/usr/sbin/runc", "/usr/bin/runc", "/usr/local/sbin/runc", "/usr/local/bin/runc", "/usr/bin/crun"]
         .iter()
         .map(PathBuf::from)
         .find(|path| path.is_file())
