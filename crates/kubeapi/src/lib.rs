@@ -1,1 +1,28 @@
-//! Kubernetes
+//! The Kubernetes API (layer 2), and the only crate that knows its types.
+//!
+//! [`connect`] gives a [`Cluster`]; [`watch`] turns it into a stream of
+//! immutable snapshots; [`BlockClaims`], [`NodeWriter`], [`Pools`], [`Events`]
+//! and [`Lease`] are what Seaway writes, each with no more rights than its
+//! name says; [`install_crds`] puts the custom resources into a cluster.
+
+mod blocks;
+mod cluster;
+mod convert;
+mod crds;
+mod error;
+mod events;
+mod lease;
+mod nodes;
+mod pools;
+mod resources;
+mod watch;
+
+pub use blocks::{BlockClaims, ClaimOutcome, block_name};
+pub use cluster::{ApiAddress, Cluster, Connection, connect};
+pub use crds::{custom_resource_definitions, install_crds};
+pub use error::{InvalidObject, KubeApiError};
+pub use events::{Events, Severity, Subject};
+pub use lease::{Lease, LeaseTimes};
+pub use nodes::{AGENT_NOT_READY_TAINT, NodeWriter};
+pub use pools::{PoolUsage, Pools};
+pub use watch::{PodScope, SnapshotWatch, WatchHealth, watch};

@@ -1,0 +1,112 @@
+//! Events on objects, as `kubectl describe` shows them.
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::{Api, ResourceExt};
+use seaway_model::{NodeName, PodRef};
+
+use crate::cluster::request;
+use crate::resources::IPPool;
+use crate::{Cluster, KubeApiError};
+
+/// Writes events in the name of one daemon; repeated ones are counted, not repeated.
+#[derive(Clone)]
+pub struct Events {
+    recorder: Recorder,
+    pools: Api<IPPool>,
+}
+
+/// Whose event it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Subject {
+    /// A pool by name.
+    Pool(String),
+    /// A node.
+    Node(NodeName),
+    /// A pod with its uid.
+    Pod(PodRef, Option<String>),
+}
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Severity {
+    /// For information.
+    Normal,
+    /// Somebody should look.
+    Warning,
+}
+
+// === impl Events ===
+
+impl Events {
+    /// Events of `daemon` (`seaway-agent`) running as `instance`, usually the node's or pod's name.
+    #[must_use]
+    pub fn new(cluster: &Cluster, daemon: &str, instance: &str) -> Self {
+        let reporter = Reporter { controller: daemon.to_owned(), instance: Some(instance.to_owned()) };
+        let pools = Api::all(cluster.client.clone());
+        Self { recorder: Recorder::new(cluster.client.clone(), reporter), pools }
+    }
+
+    /// Writes one event. `reason` is one PascalCase word; `note` a sentence, cut at 1 kB as the API demands.
+    pub async fn emit(
+        &self,
+        subject: &Subject,
+        severity: Severity,
+        reason: &str,
+        note: &str,
+    ) -> Result<(), KubeApiError> {
+        let event = Event {
+            type_: match severity {
+                Severity::Normal => EventType::Normal,
+                Severity::Warning => EventType::Warning,
+            },
+            reason: reason.to_owned(),
+            note: Some(note.chars().take(1000).collect()),
+            action: reason.to_owned(),
+            secondary: None,
+        };
+        let action = format!("write event {reason} on {}", subject.describe());
+        let mut reference = subject.reference();
+        if let Subject::Pool(name) = subject {
+            // `kubectl describe` finds events by the uid of the object.
+            reference.uid =
+                request(action.as_str(), self.pools.get_metadata_opt(name)).await?.and_then(|pool| pool.uid());
+        }
+        request(action, self.recorder.publish(&event, &reference)).await
+    }
+}
+
+impl std::fmt::Debug for Events {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Events").finish_non_exhaustive()
+    }
+}
+
+// === impl Subject ===
+
+impl Subject {
+    fn describe(&self) -> String {
+        match self {
+            Self::Pool(name) => format!("IPPool {name}"),
+            Self::Node(name) => format!("node {name}"),
+            Self::Pod(pod, _) => format!("pod {pod}"),
+        }
+    }
+
+    fn reference(&self) -> ObjectReference {
+        let (api_version, kind, name, namespace, uid) = match self {
+            Self::Pool(name) => ("seaway.dev/v1alpha1", "IPPool", name.clone(), None, None),
+            // kubectl looks for a node's events by its name as uid, as the kubelet writes them.
+            Self::Node(node) => ("v1", "Node", node.0.clone(), None, Some(node.0.clone())),
+            Self::Pod(pod, uid) => ("v1", "Pod", pod.name.clone(), Some(pod.namespace.clone()), uid.clone()),
+        };
+        ObjectReference {
+            api_version: Some(api_version.to_owned()),
+            kind: Some(kind.to_owned()),
+            name: Some(name),
+            namespace,
+            uid,
+            ..ObjectReference::default()
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! The watches themselves: one stream per kind, each object reduced to the model as it arrives.
+
+use std::fmt::Debug;
+use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::{BoxStream, SelectAll};
+use k8s_openapi::api::core::v1 as core;
+use kube::core::PartialObjectMeta;
+use kube::runtime::WatchStreamExt;
+use kube::runtime::utils::{Backoff, ResetTimerBackoff};
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Api, ResourceExt};
+use seaway_model::{Namespace, NodeName};
+
+use super::PodScope;
+use super::store::{Change, Update};
+use crate::resources::{IPBlock, IPPool};
+use crate::{Cluster, convert};
+
+/// What all watches say, in the order it came.
+pub(super) type Changes = SelectAll<BoxStream<'static, Change>>;
+
+pub(super) fn changes(cluster: &Cluster, pods: &PodScope) -> Changes {
+    let client = || cluster.client.clone();
+    let everything = watcher::Config::default;
+    let mut all = SelectAll::new();
+    let nodes = watcher(Api::<core::Node>::all(client()), everything());
+    all.push(stream(nodes, Change::Node, |node| (NodeName(node.name_any()), convert::node(&node))));
+    let namespaces = watcher(Api::<PartialObjectMeta<core::Namespace>>::all(client()), everything());
+    all.push(stream(namespaces, Change::Namespace, |namespace: PartialObjectMeta<core::Namespace>| {
+        (namespace.name_any(), Namespace { labels: namespace.labels().clone() })
+    }));
+    let pools = watcher(Api::<IPPool>::all(client()), everything());
+    all.push(stream(pools, Change::Pool, |pool| (pool.name_any(), convert::pool(&pool))));
+    let blocks = watcher(Api::<IPBlock>::all(client()), everything());
+    all.push(stream(blocks, Change::Block, |block| (block.name_any(), convert::block(&block))));
+    let selected = match pods {
+        PodScope::None => None,
+        PodScope::All => Some(everything()),
+        PodScope::OfNode(node) => Some(everything().fields(&format!("spec.nodeName={node}"))),
+    };
+    if let Some(selected) = selected {
+        let pods = watcher(Api::<core::Pod>::all(client()), selected);
+        all.push(stream(pods, Change::Pod, |pod| convert::pod(&pod)));
+    }
+    all
+}
+
+fn stream<T, K, V>(
+    events: impl futures::Stream<Item = Result<Event<T>, watcher::Error>> + Send + 'static,
+    kind: fn(Update<K, V>) -> Change,
+    reduce: fn(T) -> (K, V),
+) -> BoxStream<'static, Change>
+where
+    T: Debug + Send + 'static,
+    K: 'static,
+    V: 'static,
+{
+    let update = move |event: Result<Event<T>, watcher::Error>| match event {
+        Ok(Event::Init) => Update::Begin,
+        Ok(Event::InitDone) => Update::End,
+        Ok(Event::InitApply(object)) => {
+            let (key, value) = reduce(object);
+            Update::Listed(key, value)
+        }
+        Ok(Event::Apply(object)) => {
+            let (key, value) = reduce(object);
+            Update::Set(key, value)
+        }
+        Ok(Event::Delete(object)) => Update::Delete(reduce(object).0),
+        Err(error) => Update::Failed(describe(&error)),
+    };
+    events
+        .backoff(ResetTimerBackoff::new(Pauses { next: Pauses::FIRST }, CALM))
+        .map(move |event| kind(update(event)))
+        .boxed()
+}
+
+/// Without failures for that long the pauses start anew. (Every attempt begins with a good event, so
+/// a good event alone proves nothing.)
+const CALM: Duration = Duration::from_secs(15);
+
+/// Pauses after failures. An agent should notice quickly that the API is back, and a thousand
+/// agents should not ask all at once.
+struct Pauses {
+    next: Duration,
+}
+
+impl Pauses {
+    const FIRST: Duration = Duration::from_millis(200);
+    const LONGEST: Duration = Duration::from_secs(5);
+}
+
+impl Iterator for Pauses {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let pause = self.next;
+        self.next = (pause * 2).min(Self::LONGEST);
+        // Between half and all of it. The standard library's hasher keys are random.
+        let random = RandomState::new().hash_one(0u8) % 512;
+        Some(pause / 2 + pause * u32::try_from(random).unwrap_or(0) / 1024)
+    }
+}
+
+impl Backoff for Pauses {
+    fn reset(&mut self) {
+        self.next = Self::FIRST;
+    }
+}
+
+/// The error with all its causes: the outermost alone says only that a watch failed.
+fn describe(error: &watcher::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        let inner = error.to_string();
+        if !text.contains(&inner) {
+            text = format!("{text}: {inner}");
+        }
+        cause = error.source();
+    }
+    text
+}
