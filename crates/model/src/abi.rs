@@ -211,8 +211,11 @@ pub const ROUTE_DIRECT: u32 = 2;
 pub const ROUTE_LOCAL_BLOCK: u32 = 3;
 
 /// Constants for the header, in order.
-pub const CONSTANTS: &[(&str, u32)] =
-    &[("SW_ROUTE_TUNNEL", ROUTE_TUNNEL), ("SW_ROUTE_DIRECT", ROUTE_DIRECT), ("SW_ROUTE_LOCAL_BLOCK", ROUTE_LOCAL_BLOCK)];
+pub const CONSTANTS: &[(&str, u32)] = &[
+    ("SW_ROUTE_TUNNEL", ROUTE_TUNNEL),
+    ("SW_ROUTE_DIRECT", ROUTE_DIRECT),
+    ("SW_ROUTE_LOCAL_BLOCK", ROUTE_LOCAL_BLOCK),
+];
 
 /// An address as the maps hold it: IPv4 mapped into IPv6.
 #[must_use]

@@ -78,7 +78,10 @@ mod tests {
 
     fn term(key: &str, operator: Operator, values: &[&str]) -> LabelSelector {
         let values = values.iter().map(|v| (*v).to_owned()).collect();
-        LabelSelector { match_expressions: vec![Requirement { key: key.to_owned(), operator, values }], ..Default::default() }
+        LabelSelector {
+            match_expressions: vec![Requirement { key: key.to_owned(), operator, values }],
+            ..Default::default()
+        }
     }
 
     #[test]
