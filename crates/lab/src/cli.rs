@@ -15,6 +15,7 @@ use clap::{Args, Subcommand};
 use seaway_model::Diagnose;
 use seaway_model::diagnosis::Report;
 
+use crate::bench::load::LoadArgs;
 use crate::error::{LabError, Result};
 use crate::machine::{Breakage, EnterArgs, InitArgs, LabDir, LaunchArgs, Machine, enter, launch, node_init};
 
@@ -61,6 +62,8 @@ enum LabVerb {
     #[command(hide = true)]
     Forwarder,
     #[command(hide = true)]
+    Load(LoadArgs),
+    #[command(hide = true)]
     NodeInit(InitArgs),
     #[command(hide = true)]
     Enter(EnterArgs),
@@ -99,6 +102,7 @@ impl LabArgs {
             LabVerb::Logs(args) => args.run(&dir),
             LabVerb::Break { what } => machine::break_down(&dir, what),
             LabVerb::Heal(args) => args.run(&dir),
+            LabVerb::Load(args) => args.run().map_err(LabError::from),
             LabVerb::NodeInit(args) => return node_init(args),
             LabVerb::Enter(args) => return enter(args),
             LabVerb::Launch(args) => return launch(args),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use seaway_model::{Diagnose, ErrorId};
 
+use crate::bench::BenchError;
 use crate::cluster::ClusterError;
 use crate::image::ImageError;
 use crate::spec::SpecError;
@@ -20,6 +21,9 @@ pub enum LabError {
     /// The Kubernetes cluster in the lab.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
+    /// Benchmarks.
+    #[error(transparent)]
+    Bench(#[from] BenchError),
     /// Images and their store.
     #[error(transparent)]
     Image(#[from] ImageError),
@@ -181,6 +185,7 @@ impl Diagnose for LabError {
         ErrorId(match self {
             Self::Spec(error) => return error.id(),
             Self::Cluster(error) => return error.id(),
+            Self::Bench(error) => return error.id(),
             Self::Image(error) => return error.id(),
             Self::NotRoot { .. } => 901,
             Self::AlreadyUp { .. } => 902,
@@ -206,6 +211,7 @@ impl Diagnose for LabError {
         match self {
             Self::Spec(error) => error.fix(),
             Self::Cluster(error) => error.fix(),
+            Self::Bench(error) => error.fix(),
             Self::Image(error) => error.fix(),
             Self::NotRoot { .. } => "run it with sudo or as root".into(),
             Self::AlreadyUp { name } => {

@@ -5,6 +5,7 @@
 //! of namespaces and joins them by a wire that can be cut, and [`cli`] is what
 //! `seaway lab` runs.
 
+pub mod bench;
 pub mod cli;
 pub mod cluster;
 pub mod connectivity;

@@ -1,0 +1,203 @@
+//! `seaway bench pod-network`: Seaway, the reference bridge plugin with host
+//! routes, and flannel's VXLAN, each in a lab of two nodes, side by side.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::load::Pattern;
+use super::pods::{self, Pod};
+use super::report::{Better, OURS, Row, json, table};
+use crate::cluster::api::ApiClient;
+use crate::cluster::files::host_kubeconfig;
+use crate::cluster::progress::Progress;
+use crate::cluster::up::{UpOptions, up};
+use crate::error::{IoContext, Result};
+use crate::machine::{LabDir, Machine, Node};
+use crate::spec::{DnsChoice, LabSpec, NetworkChoice, ServicesChoice};
+
+/// Arguments of `seaway bench pod-network`.
+#[derive(Debug, Args)]
+pub(super) struct PodNetworkArgs {
+    /// Rounds in which the peers take turns; the median counts.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=20))]
+    rounds: u32,
+    /// Seconds of each measurement.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=60))]
+    seconds: u64,
+    /// CNI ADDs timed in each round; 0: none.
+    #[arg(long, default_value_t = 100)]
+    adds: u16,
+    /// Pods of the burst on one node; 0: none.
+    #[arg(long, default_value_t = 50)]
+    burst: u32,
+    /// Peers to compare with.
+    #[arg(long, value_delimiter = ',', default_value = "bridge,flannel")]
+    peers: Vec<NetworkChoice>,
+    /// Folder with Kubernetes release binaries.
+    #[arg(long, value_name = "DIR", env = "SEAWAY_KUBERNETES_BIN")]
+    kubernetes_bin: Option<PathBuf>,
+    /// Leave the labs running.
+    #[arg(long)]
+    keep: bool,
+    /// How the report is printed: table or json.
+    #[arg(short, long, default_value = "table", value_parser = ["table", "json"])]
+    output: String,
+}
+
+/// A lab under measurement.
+struct Subject {
+    name: &'static str,
+    dir: LabDir,
+    machine: Machine,
+    api: ApiClient,
+}
+
+/// The report's rows, in the order they first came up.
+#[derive(Default)]
+struct Rows(Vec<Row>);
+
+// === impl PodNetworkArgs ===
+
+impl PodNetworkArgs {
+    pub(super) fn run(&self) -> Result<()> {
+        let progress = Progress::start();
+        let mut networks = vec![NetworkChoice::Seaway];
+        networks.extend(self.peers.iter().copied().filter(|peer| *peer != NetworkChoice::Seaway));
+        let mut subjects = Vec::new();
+        let rows = self.measure_all(&networks, &mut subjects, &progress);
+        if !self.keep {
+            for subject in &subjects {
+                progress.step(&format!("lab {} removed", subject.dir.name()), || subject.remove())?;
+            }
+        }
+        let rows = rows?;
+        let peers: Vec<&'static str> = subjects.iter().map(|subject| subject.name).collect();
+        println!("{}", if self.output == "json" { json(&rows.0) } else { table(&rows.0, &peers) });
+        Ok(())
+    }
+
+    fn measure_all(&self, networks: &[NetworkChoice], subjects: &mut Vec<Subject>, progress: &Progress) -> Result<Rows> {
+        for network in networks {
+            subjects.push(self.bring_up(*network, progress)?);
+        }
+        let mut rows = Rows::default();
+        self.measure_traffic(subjects, &mut rows, progress)?;
+        for round in 1..=self.rounds {
+            for subject in subjects.iter() {
+                if self.adds > 0 {
+                    progress.passing(&format!("round {round}: CNI ADD, {}", subject.name));
+                    subject.measure_adds(self.adds, &mut rows)?;
+                }
+                if self.burst > 0 {
+                    progress.passing(&format!("round {round}: burst of pods, {}", subject.name));
+                    let seconds = pods::burst(&subject.api, subject.node(1)?, self.burst)?;
+                    rows.add(&format!("burst of {} pods Ready", self.burst), "s", Better::Lower, subject.name, seconds);
+                }
+            }
+            progress.line(&format!("round {round} of {}: CNI ADD and bursts", self.rounds));
+        }
+        Ok(rows)
+    }
+
+    fn bring_up(&self, network: NetworkChoice, progress: &Progress) -> Result<Subject> {
+        let name = match network {
+            NetworkChoice::Seaway => OURS,
+            NetworkChoice::Bridge => "bridge",
+            NetworkChoice::Flannel => "flannel",
+            NetworkChoice::None => "none",
+        };
+        let spec = LabSpec {
+            name: format!("bench-{name}"),
+            nodes: 2,
+            network,
+            services: ServicesChoice::None,
+            dns: DnsChoice::None,
+            ..LabSpec::default()
+        };
+        let dir = LabDir::new(&spec.name);
+        let options = UpOptions { spec, release_directory: self.kubernetes_bin.clone(), keep_on_failure: false };
+        progress.line(&format!("bringing up lab {}", dir.name()));
+        up(&options, progress)?;
+        let path = host_kubeconfig(&dir);
+        let kubeconfig = std::fs::read_to_string(&path).on_file("read", &path)?;
+        Ok(Subject { name, machine: Machine::open(&dir)?, api: ApiClient::new(&kubeconfig)?, dir })
+    }
+
+    fn measure_traffic(&self, subjects: &[Subject], rows: &mut Rows, progress: &Progress) -> Result<()> {
+        let pods: Vec<Vec<Pod<'_>>> = subjects.iter().map(Subject::start_pods).collect::<Result<_>>()?;
+        let servers: Vec<_> = pods
+            .iter()
+            .flat_map(|pods| pods.iter().skip(1).map(Pod::serve))
+            .collect::<Result<_>>()?;
+        for round in 1..=self.rounds {
+            for pattern in Pattern::ALL {
+                for (subject, pods) in subjects.iter().zip(&pods) {
+                    let [client, same_node, other_node] = pods.as_slice() else { continue };
+                    for (place, server) in [("same node", same_node), ("cross node", other_node)] {
+                        progress.passing(&format!("round {round}: {} {place}, {}", pattern.name(), subject.name));
+                        let seen = client.measure(server, pattern, self.seconds)?;
+                        rows.add_traffic(pattern, place, subject.name, &seen);
+                    }
+                }
+            }
+            progress.line(&format!("round {round} of {}: traffic", self.rounds));
+        }
+        drop(servers);
+        Ok(())
+    }
+}
+
+// === impl Subject ===
+
+impl Subject {
+    fn node(&self, index: usize) -> Result<&Node> {
+        self.machine.node(&format!("n{}", index + 1))
+    }
+
+    /// A client and a server on one node, a server on the other.
+    fn start_pods(&self) -> Result<Vec<Pod<'_>>> {
+        let (first, second) = (self.node(0)?, self.node(1)?);
+        pods::start(&self.api, &[("client", first), ("same-node", first), ("other-node", second)])
+    }
+
+    fn measure_adds(&self, count: u16, rows: &mut Rows) -> Result<()> {
+        let node = self.node(0)?;
+        let script = "ls /etc/cni/net.d/*.conflist | head -1";
+        let found = node.exec(&["sh", "-c", script])?;
+        let conflist = String::from_utf8_lossy(&found.stdout).trim().to_owned();
+        let argv = [pods::load_program()?, "lab".into(), "load".into(), "cni".into(), "--conflist".into(), conflist, "--count".into(), count.to_string()];
+        let seen = pods::run_load(node.command(&argv)?, &format!("CNI ADD in {}", node.name()))?;
+        rows.add("CNI ADD p50", "µs", Better::Lower, self.name, seen.median_micros);
+        rows.add("CNI ADD p99", "µs", Better::Lower, self.name, seen.p99_micros);
+        Ok(())
+    }
+
+    fn remove(&self) -> Result<()> {
+        crate::cluster::forwarder::stop(&self.dir);
+        Machine::destroy(&self.dir)
+    }
+}
+
+// === impl Rows ===
+
+impl Rows {
+    fn add(&mut self, what: &str, unit: &'static str, better: Better, subject: &'static str, figure: f64) {
+        let index = self.0.iter().position(|row| row.what == what).unwrap_or_else(|| {
+            self.0.push(Row::new(what, unit, better));
+            self.0.len() - 1
+        });
+        if let Some(row) = self.0.get_mut(index) {
+            row.add(subject, figure);
+        }
+    }
+
+    fn add_traffic(&mut self, pattern: Pattern, place: &str, subject: &'static str, seen: &super::load::Measurement) {
+        let what = format!("{}, {place}", pattern.name());
+        if seen.bits_per_second > 0.0 {
+            return self.add(&what, "Mbit/s", Better::Higher, subject, seen.bits_per_second / 1e6);
+        }
+        self.add(&what, "1/s", Better::Higher, subject, seen.transactions_per_second);
+        self.add(&format!("{what}, p99"), "µs", Better::Lower, subject, seen.p99_micros);
+    }
+}
