@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use seaway_model::NodeName;
+use seaway_model::{IpPool, NodeName};
 use serde::{Deserialize, Serialize};
 
 mod error;
@@ -67,6 +67,8 @@ pub struct ControllerConfig {
     pub api: ApiAccess,
     /// Where pod addresses come from.
     pub ipam: Ipam,
+    /// Pools to create when the cluster has none.
+    pub default_pools: Vec<IpPool>,
     /// Ranges of Service addresses; pools must not overlap them.
     pub service_cidrs: Vec<IpNet>,
     /// Where the admin server listens.

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
+use seaway_model::Encapsulation;
 use serde::{Deserialize, Serialize};
 
 use super::{ApiServer, Backend, ChainedPlugin, ConfigError, IpamSource, Log, Paths};
@@ -34,6 +35,25 @@ pub struct RawConfig {
 pub(super) struct RawIpam {
     pub(super) source: IpamSource,
     pub(super) cooldown_seconds: u64,
+    pub(super) default_pools: Vec<RawPool>,
+}
+
+/// A pool that the controller creates when there is none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct RawPool {
+    pub(super) name: String,
+    pub(super) cidr: IpNet,
+    #[serde(default)]
+    pub(super) block_prefix_length: Option<u8>,
+    #[serde(default)]
+    pub(super) encapsulation: Encapsulation,
+    #[serde(default = "yes")]
+    pub(super) masquerade: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,7 +117,7 @@ impl Default for RawIpam {
     fn default() -> Self {
         // Long enough for a peer's connections to a dead pod to have been
         // reset or timed out at the application, short enough for a /26 block.
-        Self { source: IpamSource::default(), cooldown_seconds: 30 }
+        Self { source: IpamSource::default(), cooldown_seconds: 30, default_pools: Vec::new() }
     }
 }
 

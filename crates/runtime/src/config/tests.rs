@@ -120,3 +120,14 @@ fn a_missing_file_is_named() {
     assert_eq!(error.id().to_string(), "SW0501");
     assert!(error.to_string().contains("/nonexistent/seaway.yaml"));
 }
+
+#[test]
+fn default_pools_are_pools_with_the_usual_block_size() {
+    let text = "ipam: {defaultPools: [{name: four, cidr: 10.244.0.0/16}, {name: six, cidr: 'fd00::/48', encapsulation: none}]}";
+    let config = RawConfig::parse(text, "test").unwrap().controller("one".into()).unwrap();
+    let sizes: Vec<u8> = config.default_pools.iter().map(|pool| pool.block_prefix_length).collect();
+    assert_eq!(sizes, [26, 122]);
+    assert!(config.default_pools.iter().all(|pool| pool.masquerade && !pool.disabled));
+    let overlapping = "ipam: {defaultPools: [{name: a, cidr: 10.0.0.0/8}, {name: b, cidr: 10.1.0.0/16}]}";
+    assert!(RawConfig::parse(overlapping, "test").unwrap().controller("one".into()).is_err());
+}

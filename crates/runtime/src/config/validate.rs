@@ -4,8 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use seaway_model::NodeName;
+use seaway_model::{IpPool, LabelSelector, NodeName};
 
+use super::raw::RawPool;
 use super::{AgentConfig, ApiAccess, Cni, ConfigError, ControllerConfig, InvalidField, Ipam, RawConfig, Vxlan};
 
 /// Smallest MTU a host must accept for IPv4 (RFC 791 §3.2). The plan asks for
@@ -73,15 +74,34 @@ impl RawConfig {
         findings.api(&self);
         findings.networks("serviceCIDRs", &self.service_cidrs);
         findings.cooldown(self.ipam.cooldown_seconds);
+        let ranges: Vec<IpNet> = self.ipam.default_pools.iter().map(|pool| pool.cidr).collect();
+        findings.networks("ipam.defaultPools[].cidr", &ranges);
         findings.into_result()?;
         Ok(ControllerConfig {
             identity,
             api: ApiAccess { server: self.api_server, kubeconfig: self.kubeconfig },
             ipam: Ipam { source: self.ipam.source, cooldown: Duration::from_secs(self.ipam.cooldown_seconds) },
+            default_pools: self.ipam.default_pools.into_iter().map(pool).collect(),
             service_cidrs: self.service_cidrs,
             admin: self.admin.controller,
             log: self.log,
         })
+    }
+}
+
+/// The pool as the API would hold it. Sizes are judged there, by the rules of the custom resource.
+fn pool(raw: RawPool) -> IpPool {
+    // 64 addresses a block, as in the custom resource.
+    let usual_block = raw.cidr.max_prefix_len() - 6;
+    IpPool {
+        name: raw.name,
+        cidr: raw.cidr,
+        block_prefix_length: raw.block_prefix_length.unwrap_or(usual_block),
+        encapsulation: raw.encapsulation,
+        node_selector: LabelSelector::default(),
+        namespace_selector: LabelSelector::default(),
+        masquerade: raw.masquerade,
+        disabled: false,
     }
 }
 
