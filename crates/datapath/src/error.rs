@@ -4,6 +4,8 @@ use std::fmt;
 
 use seaway_model::{Diagnose, ErrorId};
 
+use crate::kernel::bpf::BpfError;
+
 /// A failed operation on the kernel.
 #[derive(Debug, thiserror::Error)]
 pub enum DatapathError {
@@ -108,13 +110,8 @@ pub enum DatapathError {
         problem: String,
     },
     /// BPF programs or maps.
-    #[error("BPF fast path: cannot {operation}: {reason}")]
-    FastPath {
-        /// What was tried.
-        operation: String,
-        /// Why it failed.
-        reason: String,
-    },
+    #[error(transparent)]
+    FastPath(#[from] BpfError),
     /// A fault injected by a test.
     #[error("injected fault at {step}")]
     Injected {
@@ -144,7 +141,7 @@ impl Diagnose for DatapathError {
             Self::InvalidLink { .. } => 309,
             Self::Nftables { .. } => 310,
             Self::Answer { .. } => 311,
-            Self::FastPath { .. } => 312,
+            Self::FastPath(error) => return error.id(),
             Self::Injected { .. } => 329,
         })
     }
@@ -165,7 +162,7 @@ impl Diagnose for DatapathError {
             Self::InvalidLink { .. } => "correct the CNI configuration or the runtime's arguments".into(),
             Self::Nftables { .. } => "the kernel needs CONFIG_NF_TABLES with inet, counter, masquerade: `seaway check --pre` says which is missing".into(),
             Self::Answer { .. } => "report the kernel's version with this message".into(),
-            Self::FastPath { .. } => "run `seaway check --pre` on the node, or choose `backend: nftables`".into(),
+            Self::FastPath(error) => error.fix(),
             Self::Injected { .. } => "only tests do this".into(),
         }
     }

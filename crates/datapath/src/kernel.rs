@@ -1,3 +1,23 @@
 //! The kernel itself: what carries plans out.
+//!
+//! Start at [`node::KernelDatapath`], one node's data path. It reads what the kernel holds
+//! (`read`), compares with the plan and carries the difference out (`execute`); pods are
+//! connected in `pod`, in a few round trips.
 
 pub mod bpf;
+mod execute;
+mod netlink;
+mod netns;
+mod nflog;
+mod nft;
+pub mod node;
+mod pod;
+mod probe;
+mod read;
+mod rtnetlink;
+mod setting;
+mod underlay;
+
+pub use node::{Options, open};
+pub use probe::probe;
+pub use underlay::underlay;

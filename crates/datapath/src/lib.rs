@@ -22,6 +22,7 @@ use seaway_model::agent_api::AttachmentKey;
 use seaway_routing::plan::NetworkPlan;
 
 pub use error::{DatapathError, DatapathErrors};
+pub use kernel::{Options, open, probe, underlay};
 pub use link::{AttachedLink, PodLink};
 pub use support::{BackendChoice, KernelSupport};
 
@@ -80,8 +81,23 @@ pub struct Difference {
 pub struct Counters {
     /// Dropped packets by reason.
     pub drops: BTreeMap<DropReason, Count>,
-    /// Packets sent by each endpoint, by [`AttachedLink::endpoint_id`].
-    pub endpoints: BTreeMap<u32, Count>,
+    /// Traffic of each endpoint, by [`AttachedLink::endpoint_id`].
+    pub endpoints: BTreeMap<u32, EndpointTraffic>,
+    /// Drops that were counted but not told, because there were too many.
+    pub untold_drops: u64,
+}
+
+/// Traffic of one endpoint.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct EndpointTraffic {
+    /// Sent by the pod and forwarded by the fast path.
+    pub sent_fast: Count,
+    /// Sent by the pod and handled by the host stack.
+    pub sent_stack: Count,
+    /// Delivered to the pod by the fast path.
+    pub received_fast: Count,
+    /// Delivered to the pod by the host stack.
+    pub received_stack: Count,
 }
 
 /// Packets and bytes.

@@ -47,7 +47,8 @@ pub fn diff(wanted: &WantedObjects, actual: &Objects) -> Vec<Operation> {
     }
     for (key, want) in wanted {
         let previous = actual.get(key).filter(|value| survives(key, value));
-        if previous != Some(&want.value) {
+        let stale = tunnel_goes && key.remembers_tunnel(&want.value);
+        if stale || previous != Some(&want.value) {
             operations.push(Operation::Put {
                 key: key.clone(),
                 value: want.value.clone(),

@@ -53,14 +53,16 @@ pub enum Key {
     Ruleset,
     /// An element of one of our nftables sets.
     Element(NftSet, Element),
-    /// Entry of `sw_routes`.
-    FastRoute(IpNet),
-    /// Entry of `sw_endpoints`.
-    FastEndpoint(IpAddr),
     /// Entry of `sw_links`, with the programs on the link of that index.
     FastLink(u32),
-    /// Member of the fast path's trusted tunnel peers.
-    FastPeer(IpAddr),
+    /// Entry of `sw_endpoints`.
+    FastEndpoint(IpAddr),
+    /// The programs on the VXLAN device.
+    FastTunnel,
+    /// The programs on the underlay device.
+    FastUnderlay(String),
+    /// Entry of `sw_routes`.
+    FastRoute(IpNet),
 }
 
 /// Content of a kernel object; the variant follows from the key.
@@ -72,7 +74,7 @@ pub enum Value {
     Tunnel(TunnelDevice),
     /// Being there is all.
     Present,
-    /// Of a neighbor.
+    /// Of a neighbor, and of the programs on the tunnel device, which need its MAC.
     Mac(MacAddress),
     /// Of a forwarding entry.
     Node(IpAddr),
@@ -200,13 +202,19 @@ impl Key {
     #[must_use]
     pub fn dies_with_tunnel(&self, value: &Value) -> bool {
         match self {
-            Self::TunnelSetting(_) | Self::TunnelAddress(_) | Self::Forwarding(_) => true,
+            Self::TunnelSetting(_) | Self::TunnelAddress(_) | Self::Forwarding(_) | Self::FastTunnel => true,
             Self::Neighbor { device, .. } => device == TUNNEL_DEVICE,
             Self::Route(_) => {
                 matches!(value, Value::Route(RouteTarget::Device { device, .. }) if device == TUNNEL_DEVICE)
             }
             _ => false,
         }
+    }
+
+    /// Whether the object stays when the tunnel device goes, but holds its index.
+    #[must_use]
+    pub fn remembers_tunnel(&self, value: &Value) -> bool {
+        matches!(value, Value::FastRoute(route) if route.device.as_deref() == Some(TUNNEL_DEVICE))
     }
 }
 
@@ -224,7 +232,8 @@ impl fmt::Display for Key {
             Self::FastRoute(destination) => write!(f, "fast route {destination}"),
             Self::FastEndpoint(address) => write!(f, "fast endpoint {address}"),
             Self::FastLink(index) => write!(f, "fast link of interface {index}"),
-            Self::FastPeer(address) => write!(f, "fast path's tunnel peer {address}"),
+            Self::FastTunnel => write!(f, "fast path's programs on {TUNNEL_DEVICE}"),
+            Self::FastUnderlay(device) => write!(f, "fast path's programs on {device}"),
         }
     }
 }
@@ -250,10 +259,24 @@ impl fmt::Display for Value {
             }
             Self::Ruleset(Ruleset::Ours { backend, .. }) => write!(f, "as made for the {backend} backend"),
             Self::Ruleset(Ruleset::Changed(what)) => f.write_str(what),
-            Self::FastRoute(route) => write!(f, "{route:?}"),
+            Self::FastRoute(route) => write!(f, "{route}"),
             Self::FastEndpoint(endpoint) => write!(f, "interface {} id {}", endpoint.interface_index, endpoint.id),
             Self::FastLink(link) => write!(f, "endpoint {}", link.endpoint_id),
         }
+    }
+}
+
+impl fmt::Display for FastRoute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            abi::ROUTE_TUNNEL => "tunnel",
+            abi::ROUTE_DIRECT => "direct",
+            abi::ROUTE_LOCAL_BLOCK => "local block",
+            _ => "of unknown kind",
+        };
+        write!(f, "{kind} mtu {}", self.mtu_bytes)?;
+        self.tunnel_mac.map_or(Ok(()), |mac| write!(f, " to {mac}"))?;
+        self.device.as_ref().map_or(Ok(()), |device| write!(f, " dev {device}"))
     }
 }
 

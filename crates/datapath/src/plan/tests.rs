@@ -117,8 +117,9 @@ fn only_the_ebpf_backend_has_fast_entries() {
             |key: &&Key| matches!(key, Key::FastRoute(_) | Key::FastEndpoint(_) | Key::FastLink(_) | Key::FastPeer(_));
         objects.keys().filter(is_fast).count()
     };
-    // Two remote blocks, one local, one peer; two addresses and a link.
-    assert_eq!(fast(Backend::Ebpf), 7);
+    // Two remote blocks, one local; two pod addresses, a link, the node's own address;
+    // programs on the tunnel and on the underlay.
+    assert_eq!(fast(Backend::Ebpf), 9);
     assert_eq!(fast(Backend::Nftables), 0);
 }
 

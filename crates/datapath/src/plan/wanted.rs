@@ -44,7 +44,6 @@ pub fn network_objects(plan: &NetworkPlan, underlay: Option<&Underlay>, backend:
     objects.masquerade(plan);
     for peer in &plan.trusted_tunnel_peers {
         objects.put(Key::Element(NftSet::TunnelPeers, Element::Address(*peer)), Value::Present, "nodes of the cluster");
-        objects.put_fast(Key::FastPeer(*peer), Value::Present, "nodes of the cluster");
     }
     objects.objects
 }
@@ -140,8 +139,13 @@ impl Collector {
         self.put(Key::Tunnel, Value::Tunnel(device), cause);
         self.put(Key::TunnelSetting(TUNNEL_REVERSE_PATH.to_owned()), Value::Text("2".to_owned()), cause);
         for address in &tunnel.device_addresses {
-            self.put(Key::TunnelAddress(*address), Value::Present, &format!("own block of {address}"));
+            let cause = format!("own block of {address}");
+            self.put(Key::TunnelAddress(*address), Value::Present, &cause);
+            // An endpoint without an interface: the fast path leaves it to the host stack.
+            let own = abi::Endpoint { interface_index: 0, id: 0, pod_mac: [0; 6], host_mac: [0; 6] };
+            self.put_fast(Key::FastEndpoint(address.addr()), Value::FastEndpoint(own), &cause);
         }
+        self.put_fast(Key::FastTunnel, Value::Mac(tunnel.mac), cause);
         for peer in &tunnel.peers {
             let cause = format!("node {}", peer.node);
             self.put(Key::Forwarding(peer.mac), Value::Node(peer.underlay_address), &cause);
@@ -163,7 +167,11 @@ impl Collector {
                 (TUNNEL_DEVICE.to_owned(), *next_hop, abi::ROUTE_TUNNEL, Some(*mac))
             }
             Via::Direct { next_hop } => match underlay {
-                Some(underlay) => (underlay.device.clone(), *next_hop, abi::ROUTE_DIRECT, None),
+                Some(underlay) => {
+                    let key = Key::FastUnderlay(underlay.device.clone());
+                    self.put_fast(key, Value::Present, "pools without encapsulation");
+                    (underlay.device.clone(), *next_hop, abi::ROUTE_DIRECT, None)
+                }
                 None => return,
             },
         };
