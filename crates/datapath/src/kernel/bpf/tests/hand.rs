@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use seaway_model::abi;
+use seaway_model::{MacAddress, abi};
 
 use super::super::{Adoption, FastPath, FastPathConfig, FastPathCounters};
 use super::namespaces::Namespace;
@@ -65,36 +65,48 @@ impl Node {
 
     /// Makes a pod with a link to this node; number `id` of block 10.88.`node`.0/24.
     pub(super) fn add_pod(&self, node: u8, id: u8) -> Pod {
-        let namespace = Namespace::new();
-        let interface = format!("swpod{id}");
-        let netns = namespace.path().display().to_string();
-        self.namespace.ip(&format!("link add {interface} type veth peer name eth0 netns {netns}"));
-        let ipv4 = Ipv4Addr::new(10, 88, node, id);
-        let ipv6 = Ipv6Addr::new(0xfd88, 0, 0, node.into(), 0, 0, 0, id.into());
-        let (pod_mac, host_mac) = (namespace.mac("eth0"), self.namespace.mac(&interface));
-        let (pod_text, host_text) = (seaway_model::MacAddress(pod_mac), seaway_model::MacAddress(host_mac));
+        let pod = self.add_silent_pod(node, id);
+        let Pod { ipv4, ipv6, interface, .. } = &pod;
+        let (pod_mac, host_mac) = (MacAddress(pod.pod_mac), MacAddress(pod.host_mac));
         for command in [
             format!("addr add {ipv4}/32 dev eth0"),
             format!("addr add {ipv6}/128 dev eth0 nodad"),
             "link set eth0 up".to_owned(),
-            format!("neigh add 169.254.1.1 lladdr {host_text} dev eth0 nud permanent"),
-            format!("neigh add fe80::1 lladdr {host_text} dev eth0 nud permanent"),
+            format!("neigh add 169.254.1.1 lladdr {host_mac} dev eth0 nud permanent"),
+            format!("neigh add fe80::1 lladdr {host_mac} dev eth0 nud permanent"),
             "route add default via 169.254.1.1 dev eth0 onlink".to_owned(),
             "route add default via fe80::1 dev eth0".to_owned(),
         ] {
-            namespace.ip(&command);
+            pod.namespace.ip(&command);
         }
         for command in [
             format!("link set {interface} up"),
-            format!("neigh add {ipv4} lladdr {pod_text} dev {interface} nud permanent"),
-            format!("neigh add {ipv6} lladdr {pod_text} dev {interface} nud permanent"),
+            format!("neigh add {ipv4} lladdr {pod_mac} dev {interface} nud permanent"),
+            format!("neigh add {ipv6} lladdr {pod_mac} dev {interface} nud permanent"),
             format!("route add {ipv4}/32 dev {interface}"),
             format!("route add {ipv6}/128 dev {interface}"),
         ] {
             self.namespace.ip(&command);
         }
-        let index = self.namespace.index(&interface);
-        Pod { namespace, ipv4, ipv6, id: id.into(), interface, index, pod_mac, host_mac }
+        pod
+    }
+
+    /// Makes a pod whose link stays down: no packets but those of the test.
+    pub(super) fn add_silent_pod(&self, node: u8, id: u8) -> Pod {
+        let namespace = Namespace::new();
+        let interface = format!("swpod{id}");
+        let netns = namespace.path().display().to_string();
+        self.namespace.ip(&format!("link add {interface} type veth peer name eth0 netns {netns}"));
+        Pod {
+            ipv4: Ipv4Addr::new(10, 88, node, id),
+            ipv6: Ipv6Addr::new(0xfd88, 0, 0, node.into(), 0, 0, 0, id.into()),
+            id: id.into(),
+            index: self.namespace.index(&interface),
+            pod_mac: namespace.mac("eth0"),
+            host_mac: self.namespace.mac(&interface),
+            interface,
+            namespace,
+        }
     }
 
     /// Gives a pod's link to the fast path.
