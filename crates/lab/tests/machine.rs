@@ -3,6 +3,8 @@
 //! Needs root, and says so. The test program has its own `main`, because the
 //! lab starts its own program again as the init process of each node.
 
+#![expect(clippy::expect_used, clippy::indexing_slicing, clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::net::IpAddr;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};

@@ -2,17 +2,13 @@
 
 use comfy_table::{Table, presets};
 
+use super::cluster;
 use crate::error::Result;
-use crate::machine::{Fault, LabDir, LabState, Machine, Node, lab_names};
+use crate::machine::{Fault, LabDir, LabState, Machine, lab_names};
 
 /// One lab: its nodes, then what is broken.
 pub(super) fn status(machine: &Machine) -> Result<()> {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(["NODE", "RACK", "ADDRESSES", "STATE", "PROGRAMS"]);
-    for node in machine.nodes().iter().chain([machine.outside()]) {
-        table.add_row(row(node));
-    }
-    println!("{table}");
+    println!("{}", cluster::node_table(machine));
     let faults = machine.faults()?;
     if !faults.is_empty() {
         let faults: Vec<String> = faults.iter().map(Fault::to_string).collect();
@@ -41,29 +37,4 @@ pub(super) fn list() -> Result<()> {
     }
     println!("{table}");
     Ok(())
-}
-
-fn row(node: &Node) -> [String; 5] {
-    let addresses: Vec<String> = node.addresses().iter().map(ToString::to_string).collect();
-    let (state, programs) = match node.init() {
-        Err(_) => ("off".to_owned(), String::new()),
-        Ok(_) => match node.programs() {
-            Err(error) => (error.to_string(), String::new()),
-            Ok(programs) => {
-                let words: Vec<String> = programs
-                    .iter()
-                    .map(|program| match (&program.pid, &program.last_exit) {
-                        (Some(_), None) => program.name.clone(),
-                        (Some(_), Some(_)) => format!("{} (started {} times)", program.name, program.starts),
-                        (None, exit) => {
-                            format!("{} (ended: {})", program.name, exit.as_deref().unwrap_or("not started"))
-                        }
-                    })
-                    .collect();
-                ("running".to_owned(), words.join(", "))
-            }
-        },
-    };
-    let rack = if node.rack().is_empty() { "-" } else { node.rack() };
-    [node.name().to_owned(), rack.to_owned(), addresses.join(" "), state, programs]
 }

@@ -17,6 +17,8 @@ use crate::error::{IoContext, LabError, Result};
 
 /// Leaf of the version 2 hierarchy for a node's own processes.
 pub(crate) const INIT_LEAF: &str = "init";
+/// File that says which controllers the children have, on version 2.
+const SUBTREE_CONTROL: &str = "cgroup.subtree_control";
 /// Time killed processes have to disappear; more means the kernel is stuck.
 const GONE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How often their disappearance is looked for.
@@ -45,19 +47,44 @@ pub(crate) fn lab_group(lab: &str) -> String {
     format!("seaway-lab-{lab}")
 }
 
+/// Makes a lab's cgroups in every hierarchy; returns the controllers that the
+/// root of version 2 did not hand down before. Safe to repeat.
+pub(crate) fn create_lab(lab: &str) -> Result<Vec<String>> {
+    let mut newly = Vec::new();
+    for hierarchy in hierarchies()? {
+        let path = hierarchy.mount_point.join(lab_group(lab));
+        make(&path)?;
+        if hierarchy.unified {
+            newly.extend(delegate(&hierarchy.mount_point)?);
+            delegate(&path)?;
+        }
+    }
+    Ok(newly)
+}
+
+/// Stops the root of version 2 from handing `controllers` down, unless another
+/// lab still wants them.
+pub(crate) fn take_back(controllers: &[String]) -> Result<()> {
+    if !labs()?.is_empty() {
+        return Ok(());
+    }
+    for hierarchy in hierarchies()?.iter().filter(|hierarchy| hierarchy.unified) {
+        let control = hierarchy.mount_point.join(SUBTREE_CONTROL);
+        for controller in controllers {
+            // Somebody else may use it by now; then it stays.
+            let _ = fs::write(&control, format!("-{controller}"));
+        }
+    }
+    Ok(())
+}
+
 /// Makes a node's cgroups in every hierarchy. Safe to repeat.
 pub(crate) fn create_node(lab: &str, node: &str) -> Result<()> {
     for hierarchy in hierarchies()? {
-        let lab_path = hierarchy.mount_point.join(lab_group(lab));
-        let node_path = lab_path.join(node);
-        for path in [&lab_path, &node_path] {
-            make(path)?;
-            if hierarchy.unified {
-                delegate(path.parent().unwrap_or(path))?;
-            }
-        }
+        let path = hierarchy.mount_point.join(lab_group(lab)).join(node);
+        make(&path)?;
         if hierarchy.unified {
-            make(&node_path.join(INIT_LEAF))?;
+            make(&path.join(INIT_LEAF))?;
         }
     }
     Ok(())
@@ -267,17 +294,20 @@ fn make(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Turns on, for the children of `path`, every controller `path` has.
-fn delegate(path: &Path) -> Result<()> {
+/// Turns on, for the children of `path`, every controller `path` has; returns
+/// those that were off.
+fn delegate(path: &Path) -> Result<Vec<String>> {
     let available = path.join("cgroup.controllers");
-    let control = path.join("cgroup.subtree_control");
+    let control = path.join(SUBTREE_CONTROL);
     let text = fs::read_to_string(&available).on_file("read", &available)?;
     let enabled = fs::read_to_string(&control).on_file("read", &control)?;
     let enabled: BTreeSet<&str> = enabled.split_ascii_whitespace().collect();
+    let mut newly = Vec::new();
     for controller in text.split_ascii_whitespace().filter(|controller| !enabled.contains(controller)) {
         fs::write(&control, format!("+{controller}")).on_file("hand controllers down in", &control)?;
+        newly.push(controller.to_owned());
     }
-    Ok(())
+    Ok(newly)
 }
 
 /// Moves this process into the group at `path`.

@@ -69,6 +69,7 @@ pub(super) fn require_root() -> Result<()> {
 fn build(state: &mut LabState, dir: &LabDir) -> Result<()> {
     state.write(dir)?;
     let layout = Layout::of(&state.spec);
+    dir.note_controllers(&cgroup::create_lab(dir.name())?)?;
     fs::create_dir_all(dir.shared()).on_file("create", &dir.shared())?;
     let names: Vec<&str> = std::iter::once(WIRE).chain(layout.hosts().map(|host| host.name.as_str())).collect();
     let started: Vec<Result<(String, ProcessId)>> = std::thread::scope(|scope| {

@@ -39,15 +39,20 @@ pub(super) fn clear(dir: &LabDir) -> Result<()> {
         Err(LabError::Remains { remains: left, .. }) => remains.extend(left),
         Err(error) => remains.push(error.to_string()),
         Ok(()) => match cgroup::remove(&group) {
-            Ok(left) => remains.extend(left),
+            Ok(left) => {
+                remains.extend(left);
+                if let Err(error) = cgroup::take_back(&dir.noted_controllers()) {
+                    remains.push(error.to_string());
+                }
+            }
             Err(error) => remains.push(error.to_string()),
         },
     }
-    if remains.is_empty() {
-        if let Err(error) = dir.clear() {
-            let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-            remains.push(format!("{error}: {cause}"));
-        }
+    if remains.is_empty()
+        && let Err(error) = dir.clear()
+    {
+        let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+        remains.push(format!("{error}: {cause}"));
     }
     if remains.is_empty() { Ok(()) } else { Err(LabError::Remains { name: dir.name().to_owned(), remains }) }
 }

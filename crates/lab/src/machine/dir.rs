@@ -10,6 +10,10 @@ use crate::error::{IoContext, LabError, Result};
 /// Parent of all labs' directories.
 const STATE_ROOT: &str = "/var/lib/seaway-lab";
 
+/// File beside the labs with the cgroup controllers the first of them made the
+/// machine hand down; the last of them takes these back. No lab has this name.
+const CONTROLLERS: &str = "controllers_handed_down";
+
 /// Directory of one lab, existing or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LabDir {
@@ -53,6 +57,7 @@ impl LabDir {
         };
         let mut names: Vec<String> =
             entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
+        names.retain(|name| name != CONTROLLERS);
         names.sort();
         Ok(names)
     }
@@ -143,6 +148,23 @@ impl LabDir {
         }
     }
 
+    /// Remembers controllers that the machine did not hand down before.
+    pub(super) fn note_controllers(&self, controllers: &[String]) -> Result<()> {
+        if controllers.is_empty() {
+            return Ok(());
+        }
+        let path = Path::new(STATE_ROOT).join(CONTROLLERS);
+        let mut all = self.noted_controllers();
+        all.extend_from_slice(controllers);
+        fs::write(&path, all.join("\n")).on_file("write", &path)
+    }
+
+    /// What [`Self::note_controllers`] remembered, of all labs.
+    pub(super) fn noted_controllers(&self) -> Vec<String> {
+        let text = fs::read_to_string(Path::new(STATE_ROOT).join(CONTROLLERS)).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
     /// Removes what is in the directory, but not the directory, which carries
     /// the lock.
     pub fn clear(&self) -> Result<()> {
@@ -166,6 +188,9 @@ impl LabDir {
         match fs::remove_dir_all(&self.path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).on_file("remove", &self.path)?,
             _ => {}
+        }
+        if Self::list()?.is_empty() {
+            let _ = fs::remove_file(Path::new(STATE_ROOT).join(CONTROLLERS));
         }
         // It is not empty while other labs run.
         let _ = fs::remove_dir(STATE_ROOT);

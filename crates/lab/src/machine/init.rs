@@ -36,27 +36,27 @@ pub struct InitArgs {
 /// All an init process needs to know, as JSON in the lab's directory.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct InitConfig {
+pub(super) struct InitConfig {
     /// Name of the lab.
-    pub lab: String,
+    pub(super) lab: String,
     /// Name of the namespace set, and its host name.
-    pub name: String,
+    pub(super) name: String,
     /// Whether it forwards packets.
-    pub forwards: bool,
+    pub(super) forwards: bool,
     /// Empty directory to build the file system on.
-    pub mount_point: PathBuf,
+    pub(super) mount_point: PathBuf,
     /// Directories with content of their own: path inside, directory on the host.
-    pub binds: Vec<(PathBuf, PathBuf)>,
+    pub(super) binds: Vec<(PathBuf, PathBuf)>,
     /// Directories of the host to see at the same path, read-only.
-    pub visible: Vec<PathBuf>,
+    pub(super) visible: Vec<PathBuf>,
     /// Directory on the host for the control socket.
-    pub control: PathBuf,
+    pub(super) control: PathBuf,
     /// The lab's own program.
-    pub program: PathBuf,
+    pub(super) program: PathBuf,
     /// Content of `/etc/hosts`.
-    pub hosts_file: String,
+    pub(super) hosts_file: String,
     /// The machine's cgroup hierarchies, seen before leaving its namespaces.
-    pub hierarchies: Vec<Hierarchy>,
+    pub(super) hierarchies: Vec<Hierarchy>,
 }
 
 /// Runs a stage of the init process in this process, which has one thread.

@@ -7,13 +7,16 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-use nix::sys::signal::SigSet;
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::{SigSet, Signal};
 
 use super::cgroup;
 use crate::error::{IoContext, Result};
 
 /// Where every node finds the lab's own program.
 pub(super) const PROGRAM_INSIDE: &str = "/run/seaway-lab/seaway";
+/// Directory of the lab's own program, first in the search path of commands.
+const PROGRAM_DIRECTORY: &str = "/run/seaway-lab";
 /// Exit code for a command that cannot be found, as shells have it.
 const NOT_FOUND: u8 = 127;
 
@@ -34,7 +37,8 @@ pub struct LaunchArgs {
 /// The command that launches `argv` when spawned inside a node.
 pub(super) fn command<S: AsRef<OsStr>>(argv: &[S]) -> Command {
     let mut command = Command::new(PROGRAM_INSIDE);
-    command.args(["lab", "launch", "--"]).args(argv);
+    let path = std::env::var("PATH").unwrap_or_default();
+    command.args(["lab", "launch", "--"]).args(argv).env("PATH", format!("{PROGRAM_DIRECTORY}:{path}"));
     command
 }
 
@@ -56,13 +60,13 @@ pub fn launch(args: &LaunchArgs) -> Result<u8> {
     }
     if args.session {
         nix::unistd::setsid().on_system("start a session", "the program")?;
+    } else {
+        // A command does not outlive the `lab exec` that somebody killed.
+        set_pdeathsig(Signal::SIGTERM).on_system("follow the parent", "the program")?;
     }
     SigSet::empty().thread_set_mask().on_system("reset the signal mask", "the program")?;
     let Some((program, arguments)) = args.argv.split_first() else { return Ok(NOT_FOUND) };
     let error = Command::new(program).args(arguments).exec();
-    #[expect(clippy::print_stderr, reason = "the program's stderr is all there is at this point")]
-    {
-        eprintln!("cannot run {}: {error}", program.display());
-    }
+    eprintln!("cannot run {}: {error}", program.display());
     Ok(NOT_FOUND)
 }
