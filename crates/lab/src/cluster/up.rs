@@ -25,10 +25,10 @@ use crate::error::{LabError, Result};
 use crate::machine::{LabDir, Machine, Node};
 use crate::spec::{DnsChoice, LabSpec, NetworkChoice, ServicesChoice};
 
-mod bridge;
 mod dns;
 mod images;
 mod install;
+mod network;
 mod programs;
 mod ready;
 

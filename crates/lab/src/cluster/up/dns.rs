@@ -25,7 +25,8 @@ impl Up<'_> {
 
     fn ask_until_answered(&self) -> Result<()> {
         let node = super::control_plane(self.machine)?;
-        let name = format!("kubernetes.default.svc.{CLUSTER_DOMAIN}");
+        // The one Service that has an address of each family from the start.
+        let name = format!("kube-dns.kube-system.svc.{CLUSTER_DOMAIN}");
         let give_up = Instant::now() + STEP_TIMEOUT;
         for server in &self.settings.dns_addresses {
             let server = (*server, 53).into();
