@@ -17,7 +17,7 @@ mod probe;
 mod sys;
 mod table;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};

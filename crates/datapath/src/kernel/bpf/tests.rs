@@ -4,7 +4,7 @@
 mod from_network;
 mod from_pod;
 mod hand;
-mod namespaces;
+pub(in crate::kernel) mod namespaces;
 mod packet;
 mod pods;
 mod spoofing;

@@ -14,7 +14,7 @@ type Job = Box<dyn FnOnce() + Send>;
 
 /// A network namespace, with a mount namespace in which `/sys` is its own and
 /// `/sys/fs/bpf` is an empty BPF file system. Gone when dropped.
-pub(super) struct Namespace {
+pub(in crate::kernel) struct Namespace {
     jobs: Option<Sender<Job>>,
     thread: Option<JoinHandle<()>>,
     path: PathBuf,
@@ -23,7 +23,7 @@ pub(super) struct Namespace {
 // === impl Namespace ===
 
 impl Namespace {
-    pub(super) fn new() -> Self {
+    pub(in crate::kernel) fn new() -> Self {
         let (jobs, inbox) = channel::<Job>();
         let (ready, is_ready) = channel();
         let thread = std::thread::spawn(move || {
@@ -41,12 +41,12 @@ impl Namespace {
     }
 
     /// Runs a closure inside and waits for it; its panic becomes the caller's.
-    pub(super) fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
+    pub(in crate::kernel) fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
         self.start(job).join()
     }
 
     /// Starts a closure on a thread of its own inside.
-    pub(super) fn start<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Running<T> {
+    pub(in crate::kernel) fn start<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Running<T> {
         let (sender, thread) = channel();
         // The thread is spawned from inside, so it inherits the namespaces.
         let spawn = move || sender.send(std::thread::spawn(job)).unwrap();
@@ -55,14 +55,14 @@ impl Namespace {
     }
 
     /// Runs a program inside and returns what it printed; fails when it fails.
-    pub(super) fn exec(&self, command: &str) -> String {
+    pub(in crate::kernel) fn exec(&self, command: &str) -> String {
         let (ok, output) = self.try_exec(command);
         assert!(ok, "{command}: {output}");
         output
     }
 
     /// Runs a program inside: whether it succeeded, and what it printed.
-    pub(super) fn try_exec(&self, command: &str) -> (bool, String) {
+    pub(in crate::kernel) fn try_exec(&self, command: &str) -> (bool, String) {
         let words: Vec<String> = command.split_whitespace().map(str::to_owned).collect();
         self.run(move || {
             let output = Command::new(&words[0]).args(&words[1..]).output().unwrap();
@@ -72,22 +72,22 @@ impl Namespace {
     }
 
     /// Runs `ip` inside.
-    pub(super) fn ip(&self, arguments: &str) {
+    pub(in crate::kernel) fn ip(&self, arguments: &str) {
         self.exec(&format!("ip {arguments}"));
     }
 
     /// Where other programs find the network namespace.
-    pub(super) fn path(&self) -> &Path {
+    pub(in crate::kernel) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Index of an interface.
-    pub(super) fn index(&self, interface: &str) -> u32 {
+    pub(in crate::kernel) fn index(&self, interface: &str) -> u32 {
         self.sys_net(interface, "ifindex").parse().unwrap()
     }
 
     /// MAC of an interface.
-    pub(super) fn mac(&self, interface: &str) -> [u8; 6] {
+    pub(in crate::kernel) fn mac(&self, interface: &str) -> [u8; 6] {
         let text = self.sys_net(interface, "address");
         text.parse::<seaway_model::MacAddress>().unwrap().0
     }
@@ -108,13 +108,13 @@ impl Drop for Namespace {
 }
 
 /// A closure that runs in a namespace.
-pub(super) struct Running<T>(JoinHandle<T>);
+pub(in crate::kernel) struct Running<T>(JoinHandle<T>);
 
 // === impl Running ===
 
 impl<T> Running<T> {
     /// Waits for the end; a panic inside becomes the caller's.
-    pub(super) fn join(self) -> T {
+    pub(in crate::kernel) fn join(self) -> T {
         self.0.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 }
@@ -128,7 +128,7 @@ fn enter_new_namespace() {
 }
 
 /// A number that no other test of this process has.
-pub(super) fn unique() -> u32 {
+pub(in crate::kernel) fn unique() -> u32 {
     static NEXT: AtomicU32 = AtomicU32::new(1);
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
