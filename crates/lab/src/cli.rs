@@ -6,6 +6,7 @@
 
 mod cluster;
 mod describe;
+mod image;
 mod machine;
 mod up;
 
@@ -17,6 +18,7 @@ use seaway_model::diagnosis::Report;
 
 use crate::bench::load::LoadArgs;
 use crate::error::{LabError, Result};
+use crate::image::cli::ImageArgs;
 use crate::machine::{Breakage, EnterArgs, InitArgs, LabDir, LaunchArgs, Machine, enter, launch, node_init};
 
 /// Run a real Kubernetes cluster on this machine, for trying, testing and comparing.
@@ -51,6 +53,8 @@ enum LabVerb {
     Pcap(machine::PcapArgs),
     /// Show what a node's program printed.
     Logs(machine::LogsArgs),
+    /// Bring images to the lab and list them; no registry is needed.
+    Image(ImageArgs),
     /// Break something on purpose.
     Break {
         /// What to break.
@@ -100,6 +104,7 @@ impl LabArgs {
             LabVerb::Exec(args) => return args.run(&dir),
             LabVerb::Pcap(args) => return args.run(&dir),
             LabVerb::Logs(args) => args.run(&dir),
+            LabVerb::Image(args) => image::run(args, &dir),
             LabVerb::Break { what } => machine::break_down(&dir, what),
             LabVerb::Heal(args) => args.run(&dir),
             LabVerb::Load(args) => args.run().map_err(LabError::from),

@@ -4,6 +4,8 @@
 //! Needs root, and says so. Programs come from `SEAWAY_KUBERNETES_BIN` or the
 //! lab's cache, where they are built if they are missing.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;

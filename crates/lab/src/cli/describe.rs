@@ -2,7 +2,7 @@
 
 use comfy_table::{Table, presets};
 
-use super::cluster;
+use super::{cluster, image};
 use crate::error::Result;
 use crate::machine::{Fault, LabDir, LabState, Machine, lab_names};
 
@@ -13,6 +13,9 @@ pub(super) fn status(machine: &Machine) -> Result<()> {
     if !faults.is_empty() {
         let faults: Vec<String> = faults.iter().map(Fault::to_string).collect();
         println!("\nBroken: {}", faults.join(", "));
+    }
+    for pod in image::waiting_pods(machine) {
+        println!("\n{pod}");
     }
     Ok(())
 }

@@ -66,7 +66,7 @@ pub(crate) fn read(
             path: archive.to_owned(),
             file: "index.json".to_owned(),
             field: "manifests[].annotations".to_owned(),
-            problem: format!("no name for {}; give one with --name", manifest.digest),
+            problem: format!("no name for {}; give one with --as", manifest.digest),
         }),
     };
     images.into_iter().map(staged).collect()
@@ -114,8 +114,7 @@ fn stage_manifest_of(
 }
 
 fn to_json(document: &impl serde::Serialize) -> Result<Vec<u8>, ImageError> {
-    serde_json::to_vec(document)
-        .map_err(|error| ImageError::store("write", "manifest")(error.into()))
+    serde_json::to_vec(document).map_err(|error| ImageError::store("write", "manifest")(error.into()))
 }
 
 fn append<W: Write>(
@@ -136,17 +135,13 @@ fn append<W: Write>(
 
 impl<'a> Contents<'a> {
     fn read(archive: &'a Path, staging: &'a mut Staging) -> Result<Self, ImageError> {
-        let unreadable =
-            |source| ImageError::ArchiveUnreadable { path: archive.to_owned(), source };
+        let unreadable = |source| ImageError::ArchiveUnreadable { path: archive.to_owned(), source };
         let reader = open(archive).map_err(unreadable)?;
-        let mut contents =
-            Self { archive, files: BTreeMap::new(), links: BTreeMap::new(), staging };
+        let mut contents = Self { archive, files: BTreeMap::new(), links: BTreeMap::new(), staging };
         let mut tar = tar::Archive::new(reader);
         for (count, entry) in tar.entries().map_err(unreadable)?.enumerate() {
             if count >= MOST_ENTRIES {
-                return Err(unreadable(io::Error::other(format!(
-                    "it has more than {MOST_ENTRIES} entries"
-                ))));
+                return Err(unreadable(io::Error::other(format!("it has more than {MOST_ENTRIES} entries"))));
             }
             let mut entry = entry.map_err(unreadable)?;
             let path = clean(&entry.path().map_err(unreadable)?);
@@ -176,10 +171,7 @@ impl<'a> Contents<'a> {
 
     /// The digest of a file; one link is followed, as `docker save` wrote them.
     fn file(&self, file: &str, wanted_by: &str) -> Result<Digest, ImageError> {
-        let found = self
-            .files
-            .get(file)
-            .or_else(|| self.links.get(file).and_then(|target| self.files.get(target)));
+        let found = self.files.get(file).or_else(|| self.links.get(file).and_then(|target| self.files.get(target)));
         found.cloned().ok_or_else(|| ImageError::ArchiveFileMissing {
             path: self.archive.to_owned(),
             file: file.to_owned(),
@@ -212,11 +204,9 @@ impl<'a> Contents<'a> {
             });
         }
         match self.staging.length_bytes(&actual) {
-            Some(length) if length != descriptor.size => Err(self.field(
-                wanted_by,
-                "size",
-                format!("{} for {file}, which has {length} bytes", descriptor.size),
-            )),
+            Some(length) if length != descriptor.size => {
+                Err(self.field(wanted_by, "size", format!("{} for {file}, which has {length} bytes", descriptor.size)))
+            }
             _ => Ok(file),
         }
     }

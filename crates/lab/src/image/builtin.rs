@@ -14,8 +14,30 @@ use super::store::{ImageStore, StoredImage};
 const BUSYBOX: &str = "/bin/busybox";
 /// Names under which busybox is called in the test image.
 const BUSYBOX_NAMES: [&str; 24] = [
-    "cat", "date", "dd", "env", "free", "grep", "head", "hostname", "id", "ip", "ls", "mount", "nc", "netstat",
-    "nslookup", "ping", "ping6", "ps", "sh", "sleep", "timeout", "traceroute", "vi", "wget",
+    "cat",
+    "date",
+    "dd",
+    "env",
+    "free",
+    "grep",
+    "head",
+    "hostname",
+    "id",
+    "ip",
+    "ls",
+    "mount",
+    "nc",
+    "netstat",
+    "nslookup",
+    "ping",
+    "ping6",
+    "ps",
+    "sh",
+    "sleep",
+    "timeout",
+    "traceroute",
+    "vi",
+    "wget",
 ];
 
 /// An image that is part of the product.

@@ -53,10 +53,8 @@ pub fn images_of_manifests(manifests: &[Value]) -> BTreeSet<String> {
 /// Fails, naming all missing images and the commands that bring them, unless
 /// the store has every image the manifests name.
 pub fn check_images(store: &ImageStore, manifests: &[Value]) -> Result<(), ImageError> {
-    let names = images_of_manifests(manifests)
-        .iter()
-        .map(|image| image.parse::<ImageName>())
-        .collect::<Result<Vec<_>, _>>()?;
+    let names =
+        images_of_manifests(manifests).iter().map(|image| image.parse::<ImageName>()).collect::<Result<Vec<_>, _>>()?;
     store.resolve(&names).map(|_| ())
 }
 

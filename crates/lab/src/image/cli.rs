@@ -26,7 +26,7 @@ enum ImageVerb {
         file: PathBuf,
         /// Name for an archive with one image that does not name it.
         #[arg(long = "as", value_name = "NAME")]
-        name: Option<String>,
+        as_name: Option<String>,
     },
     /// Make an image of a program or a root directory.
     Build(BuildArgs),
@@ -57,6 +57,7 @@ struct BuildArgs {
     #[arg(long = "label", value_name = "NAME=VALUE", value_parser = parse_label)]
     labels: Vec<(String, String)>,
     /// Name of the image.
+    #[arg(value_name = "NAME")]
     image_name: String,
 }
 
@@ -67,8 +68,8 @@ impl ImageArgs {
     /// lab wants them on its nodes ([`super::load_into_running`]).
     pub fn run(&self, store: &ImageStore, out: &mut dyn Write) -> Result<Vec<StoredImage>, ImageError> {
         let (images, is_new) = match &self.verb {
-            ImageVerb::Load { file, name } => {
-                let name = name.as_deref().map(str::parse::<ImageName>).transpose()?;
+            ImageVerb::Load { file, as_name } => {
+                let name = as_name.as_deref().map(str::parse::<ImageName>).transpose()?;
                 (store.load(file, name.as_ref())?, true)
             }
             ImageVerb::Build(build) => (vec![build.run(store)?], true),

@@ -1,7 +1,7 @@
 //! Content digests: the names of blobs.
 
 use std::fmt;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -43,14 +43,6 @@ impl Digest {
             let _ = write!(hex, "{byte:02x}");
         }
         Self { hex }
-    }
-
-    /// Reads to the end and hashes.
-    pub(crate) fn of_reader(mut reader: impl Read) -> io::Result<(Self, u64)> {
-        let mut writer = HashingWriter::new(io::sink());
-        io::copy(&mut reader, &mut writer)?;
-        let (_, digest, length_bytes) = writer.finish();
-        Ok((digest, length_bytes))
     }
 }
 

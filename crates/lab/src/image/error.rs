@@ -130,10 +130,7 @@ pub enum ImageError {
 
 impl ImageError {
     /// For `map_err` on file operations.
-    pub(crate) fn store(
-        action: &'static str,
-        path: impl Into<PathBuf>,
-    ) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn store(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::Store { action, path, source }
     }
@@ -201,7 +198,6 @@ impl Diagnose for ImageError {
 
 /// The commands that bring the images to the lab.
 pub(crate) fn bring_hint(names: &[String]) -> String {
-    let pulls: Vec<String> =
-        names.iter().map(|name| format!("`seaway lab image pull {name}`")).collect();
+    let pulls: Vec<String> = names.iter().map(|name| format!("`seaway lab image pull {name}`")).collect();
     format!("{}, or from a file written by `docker save`: `seaway lab image load FILE`", pulls.join(", "))
 }

@@ -64,9 +64,7 @@ impl Recipe {
         Ok(Self {
             rootfs: Some(directory.to_owned()),
             command: if has_shell { vec!["/bin/sh".to_owned()] } else { Vec::new() },
-            environment: vec![
-                "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned(),
-            ],
+            environment: vec!["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned()],
             ..Self::default()
         })
     }
@@ -82,8 +80,7 @@ impl Recipe {
             };
             text.push_str(&inside.display().to_string());
             if let Some(source) = source {
-                let metadata =
-                    fs::metadata(source).map_err(|error| unusable(source, &error.to_string()))?;
+                let metadata = fs::metadata(source).map_err(|error| unusable(source, &error.to_string()))?;
                 let stamp = (metadata.len(), metadata.mtime(), metadata.mtime_nsec());
                 text.push_str(&format!("{stamp:?}{}{}", metadata.ino(), metadata.mode()));
             }
@@ -113,10 +110,8 @@ impl Recipe {
             collect(rootfs, Path::new(""), &mut entries)?;
         }
         for (inside, source) in &self.files {
-            let metadata =
-                fs::metadata(source).map_err(|error| unusable(source, &error.to_string()))?;
-            let entry =
-                Entry::File { source: source.clone(), mode: metadata.mode() & 0o7777, owner: (0, 0) };
+            let metadata = fs::metadata(source).map_err(|error| unusable(source, &error.to_string()))?;
+            let entry = Entry::File { source: source.clone(), mode: metadata.mode() & 0o7777, owner: (0, 0) };
             insert_with_parents(&mut entries, inside, entry);
         }
         for (inside, target) in &self.links {
@@ -159,11 +154,7 @@ fn has_interpreter(elf: &[u8]) -> Option<bool> {
     Some(false)
 }
 
-fn collect(
-    directory: &Path,
-    inside: &Path,
-    entries: &mut BTreeMap<PathBuf, Entry>,
-) -> Result<(), ImageError> {
+fn collect(directory: &Path, inside: &Path, entries: &mut BTreeMap<PathBuf, Entry>) -> Result<(), ImageError> {
     let failed = |error: io::Error| unusable(directory, &error.to_string());
     for child in fs::read_dir(directory).map_err(failed)? {
         let child = child.map_err(failed)?;
@@ -192,18 +183,12 @@ fn collect(
 fn insert_with_parents(entries: &mut BTreeMap<PathBuf, Entry>, inside: &Path, entry: Entry) {
     let relative = inside.strip_prefix("/").unwrap_or(inside).to_owned();
     for parent in relative.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty()) {
-        entries
-            .entry(parent.to_owned())
-            .or_insert(Entry::Directory { mode: 0o755, owner: (0, 0) });
+        entries.entry(parent.to_owned()).or_insert(Entry::Directory { mode: 0o755, owner: (0, 0) });
     }
     entries.insert(relative, entry);
 }
 
-fn append<W: Write>(
-    builder: &mut tar::Builder<W>,
-    inside: &Path,
-    entry: &Entry,
-) -> io::Result<()> {
+fn append<W: Write>(builder: &mut tar::Builder<W>, inside: &Path, entry: &Entry) -> io::Result<()> {
     let mut header = tar::Header::new_gnu();
     header.set_mtime(0);
     let own = |header: &mut tar::Header, mode: u32, owner: (u64, u64)| {
@@ -258,8 +243,7 @@ mod tests {
         assert_eq!(first, second);
 
         let mut archive = tar::Archive::new(first.as_slice());
-        let paths: Vec<_> =
-            archive.entries().unwrap().map(|e| e.unwrap().path().unwrap().into_owned()).collect();
+        let paths: Vec<_> = archive.entries().unwrap().map(|e| e.unwrap().path().unwrap().into_owned()).collect();
         let expected = ["etc/", "etc/app/", "etc/app/config", "etc/config"].map(PathBuf::from);
         assert_eq!(paths, expected);
     }

@@ -138,9 +138,7 @@ fn split_domain(name: &str) -> (&str, String) {
 }
 
 fn is_domain(first: &str) -> bool {
-    first == "localhost"
-        || first.contains(['.', ':'])
-        || first.bytes().any(|byte| byte.is_ascii_uppercase())
+    first == "localhost" || first.contains(['.', ':']) || first.bytes().any(|byte| byte.is_ascii_uppercase())
 }
 
 fn check_domain(domain: &str) -> Result<(), String> {
@@ -187,9 +185,7 @@ fn check_path(path: &str) -> Result<(), String> {
 
 /// Separators are one dot, one or two underscores, or any number of dashes.
 fn check_separators(part: &str) -> Result<(), String> {
-    let separators = part
-        .split(|c: char| c.is_ascii_alphanumeric())
-        .filter(|separator| !separator.is_empty());
+    let separators = part.split(|c: char| c.is_ascii_alphanumeric()).filter(|separator| !separator.is_empty());
     for separator in separators {
         let allowed = matches!(separator, "." | "_" | "__") || separator.bytes().all(|b| b == b'-');
         if !allowed {

@@ -70,13 +70,9 @@ impl Repository {
 
     /// GET /v2/<name>/manifests/<reference>.
     pub(super) async fn manifest(&mut self, reference: &str) -> Result<Document, ImageError> {
-        let accept = [
-            media_type::OCI_MANIFEST,
-            media_type::OCI_INDEX,
-            media_type::DOCKER_MANIFEST,
-            media_type::DOCKER_INDEX,
-        ]
-        .join(", ");
+        let accept =
+            [media_type::OCI_MANIFEST, media_type::OCI_INDEX, media_type::DOCKER_MANIFEST, media_type::DOCKER_INDEX]
+                .join(", ");
         let url = format!("{}/v2/{}/manifests/{reference}", self.base, self.path);
         let response = self.get(&url, &accept).await?;
         let media_type = header_text(&response, header::CONTENT_TYPE).unwrap_or_default();
@@ -172,8 +168,8 @@ impl Repository {
             return Err(answer(&token_url, format!("no token: {}", response.status())));
         }
         let bytes = self.collect(&token_url, response).await?;
-        let document: serde_json::Value = serde_json::from_slice(&bytes)
-            .map_err(|error| answer(&token_url, format!("no token: {error}")))?;
+        let document: serde_json::Value =
+            serde_json::from_slice(&bytes).map_err(|error| answer(&token_url, format!("no token: {error}")))?;
         let token = document.get("token").or_else(|| document.get("access_token"));
         token
             .and_then(serde_json::Value::as_str)

@@ -26,11 +26,8 @@ pub fn load_into_running<N: Sync>(
     store.export(images, io::BufWriter::with_capacity(256 * 1024, archive.as_file()))?;
     let argv = import_argv(ctr, archive.path());
     let names = images.iter().map(|image| image.name.short()).collect::<Vec<_>>().join(", ");
-    let refused = |node: &str, problem: String| ImageError::NodeImport {
-        node: node.to_owned(),
-        image: names.clone(),
-        problem,
-    };
+    let refused =
+        |node: &str, problem: String| ImageError::NodeImport { node: node.to_owned(), image: names.clone(), problem };
     let import = |(name, node): &(String, N)| match run(node, &argv) {
         Ok(output) if output.status.success() => Ok(()),
         Ok(output) => Err(refused(name, String::from_utf8_lossy(&output.stderr).trim().to_owned())),

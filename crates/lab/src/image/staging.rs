@@ -58,13 +58,7 @@ impl Staging {
         let path = blob.path.clone();
         blob.write_all(bytes).map_err(ImageError::store("write", path))?;
         let (digest, size) = self.finish(blob)?;
-        Ok(Descriptor {
-            media_type: media_type.to_owned(),
-            digest,
-            size,
-            platform: None,
-            annotations: BTreeMap::new(),
-        })
+        Ok(Descriptor { media_type: media_type.to_owned(), digest, size, platform: None, annotations: BTreeMap::new() })
     }
 
     /// The length of a blob that has been taken in.

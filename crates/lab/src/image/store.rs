@@ -15,8 +15,8 @@ use super::error::ImageError;
 use super::layer::Recipe;
 use super::name::ImageName;
 use super::oci::{
-    ANNOTATION_NAME, ANNOTATION_SOURCE, Descriptor, ImageConfig, Index, Manifest, Platform, RootFs,
-    RunConfig, media_type,
+    ANNOTATION_NAME, ANNOTATION_SOURCE, Descriptor, ImageConfig, Index, Manifest, Platform, RootFs, RunConfig,
+    media_type,
 };
 use super::staging::Staging;
 
@@ -100,11 +100,7 @@ impl ImageStore {
     /// Takes in all images of an archive written by `docker save`, `podman
     /// save` or `ctr images export`, plain or gzip. `name` is for an archive
     /// that holds one image without a name.
-    pub fn load(
-        &self,
-        archive: &Path,
-        name: Option<&ImageName>,
-    ) -> Result<Vec<StoredImage>, ImageError> {
+    pub fn load(&self, archive: &Path, name: Option<&ImageName>) -> Result<Vec<StoredImage>, ImageError> {
         let mut staging = Staging::new(&self.directory)?;
         let images = archive::read(archive, name, &mut staging)?;
         self.commit(&staging, images)
@@ -150,11 +146,7 @@ impl ImageStore {
     }
 
     /// Moves complete images in and drops what no image needs any more.
-    pub(crate) fn commit(
-        &self,
-        staging: &Staging,
-        images: Vec<StagedImage>,
-    ) -> Result<Vec<StoredImage>, ImageError> {
+    pub(crate) fn commit(&self, staging: &Staging, images: Vec<StagedImage>) -> Result<Vec<StoredImage>, ImageError> {
         let _lock = self.lock("lock")?;
         let mut index = self.index()?;
         let mut names = Vec::new();
@@ -212,8 +204,8 @@ impl ImageStore {
     fn write_index(&self, index: &Index) -> Result<(), ImageError> {
         let path = self.directory.join("index.json");
         let new = self.directory.join("index.json.new");
-        let bytes = serde_json::to_vec_pretty(index)
-            .map_err(|error| ImageError::store("write", &path)(error.into()))?;
+        let bytes =
+            serde_json::to_vec_pretty(index).map_err(|error| ImageError::store("write", &path)(error.into()))?;
         fs::write(&new, bytes).map_err(ImageError::store("write", &new))?;
         fs::rename(&new, &path).map_err(ImageError::store("replace", &path))
     }
@@ -240,8 +232,7 @@ impl ImageStore {
 
     fn blobs_of(&self, manifest_digest: &Digest) -> Result<BTreeSet<Digest>, ImageError> {
         let manifest = self.manifest(manifest_digest)?;
-        let mut blobs: BTreeSet<Digest> =
-            manifest.layers.into_iter().map(|layer| layer.digest).collect();
+        let mut blobs: BTreeSet<Digest> = manifest.layers.into_iter().map(|layer| layer.digest).collect();
         blobs.extend([manifest_digest.clone(), manifest.config.digest]);
         Ok(blobs)
     }
@@ -250,9 +241,7 @@ impl ImageStore {
         let staged = |digest: &Digest| -> Result<(), ImageError> {
             let target = self.blob_path(digest);
             match staging.path(digest) {
-                Some(path) if path.exists() => {
-                    fs::rename(path, &target).map_err(ImageError::store("move in", &target))
-                }
+                Some(path) if path.exists() => fs::rename(path, &target).map_err(ImageError::store("move in", &target)),
                 _ if target.exists() => Ok(()),
                 _ => Err(ImageError::store("find", &target)(io::ErrorKind::NotFound.into())),
             }

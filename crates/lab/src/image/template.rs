@@ -110,8 +110,7 @@ impl ImageStore {
     fn share_blobs(&self, root: &Path) -> Result<(), ImageError> {
         let blobs = root.join(super::node_root::BLOBS);
         for blob in fs::read_dir(&blobs).map_err(ImageError::store("read", &blobs))?.flatten() {
-            let Some(digest) =
-                blob.file_name().to_str().and_then(|hex| format!("sha256:{hex}").parse::<Digest>().ok())
+            let Some(digest) = blob.file_name().to_str().and_then(|hex| format!("sha256:{hex}").parse::<Digest>().ok())
             else {
                 continue;
             };

@@ -10,9 +10,7 @@ use super::{Contents, layout, stage_manifest_of};
 const MANIFEST: &str = "manifest.json";
 
 /// The images `manifest.json` names.
-pub(super) fn images(
-    contents: &mut Contents<'_>,
-) -> Result<Vec<(Option<ImageName>, Descriptor)>, ImageError> {
+pub(super) fn images(contents: &mut Contents<'_>) -> Result<Vec<(Option<ImageName>, Descriptor)>, ImageError> {
     let saved: Vec<DockerImage> = contents.document(MANIFEST, "the archive")?;
     if saved.is_empty() {
         return Err(contents.field(MANIFEST, "[]", "names no image".to_owned()));
@@ -34,11 +32,7 @@ pub(super) fn images(
     Ok(images)
 }
 
-fn convert(
-    contents: &mut Contents<'_>,
-    position: usize,
-    image: &DockerImage,
-) -> Result<Descriptor, ImageError> {
+fn convert(contents: &mut Contents<'_>, position: usize, image: &DockerImage) -> Result<Descriptor, ImageError> {
     let config_digest = contents.file(&image.config, MANIFEST)?;
     let config: ImageConfig = contents.document(&image.config, MANIFEST)?;
     layout::check_platform(contents, &config)?;
@@ -71,11 +65,7 @@ fn convert(
     stage_manifest_of(contents.staging, config, descriptors)
 }
 
-fn describe(
-    contents: &Contents<'_>,
-    layer: &str,
-    digest: super::Digest,
-) -> Result<Descriptor, ImageError> {
+fn describe(contents: &Contents<'_>, layer: &str, digest: super::Digest) -> Result<Descriptor, ImageError> {
     use std::io::Read as _;
     let mut magic = Vec::new();
     if let Some(path) = contents.staging.path(&digest) {
@@ -86,11 +76,5 @@ fn describe(
     let is_gzip = magic == [0x1f, 0x8b];
     let size = contents.staging.length_bytes(&digest).unwrap_or_default();
     let kind = if is_gzip { media_type::OCI_LAYER_GZIP } else { media_type::OCI_LAYER };
-    Ok(Descriptor {
-        media_type: kind.to_owned(),
-        digest,
-        size,
-        platform: None,
-        annotations: Default::default(),
-    })
+    Ok(Descriptor { media_type: kind.to_owned(), digest, size, platform: None, annotations: Default::default() })
 }

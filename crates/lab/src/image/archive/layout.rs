@@ -3,8 +3,7 @@
 use super::super::error::ImageError;
 use super::super::name::ImageName;
 use super::super::oci::{
-    ANNOTATION_NAME, ANNOTATION_REF_NAME, Descriptor, ImageConfig, Index, Manifest, Platform,
-    media_type,
+    ANNOTATION_NAME, ANNOTATION_REF_NAME, Descriptor, ImageConfig, Index, Manifest, Platform, media_type,
 };
 use super::Contents;
 
@@ -12,9 +11,7 @@ use super::Contents;
 const DEEPEST_NESTING: u32 = 4;
 
 /// The images `index.json` names, for this machine's platform.
-pub(super) fn images(
-    contents: &mut Contents<'_>,
-) -> Result<Vec<(Option<ImageName>, Descriptor)>, ImageError> {
+pub(super) fn images(contents: &mut Contents<'_>) -> Result<Vec<(Option<ImageName>, Descriptor)>, ImageError> {
     let index: Index = contents.document("index.json", "the archive")?;
     if index.manifests.is_empty() {
         return Err(contents.field("index.json", "manifests", "names no image".to_owned()));
@@ -37,16 +34,11 @@ pub(super) fn images(
     Ok(images)
 }
 
-fn name_of(
-    contents: &Contents<'_>,
-    position: usize,
-    descriptor: &Descriptor,
-) -> Result<Option<ImageName>, ImageError> {
+fn name_of(contents: &Contents<'_>, position: usize, descriptor: &Descriptor) -> Result<Option<ImageName>, ImageError> {
     let full = descriptor.annotations.get(ANNOTATION_NAME);
     // The OCI annotation holds a bare tag just as often: then it is no name.
-    let candidate = full.or_else(|| {
-        descriptor.annotations.get(ANNOTATION_REF_NAME).filter(|name| name.contains(['/', ':']))
-    });
+    let candidate =
+        full.or_else(|| descriptor.annotations.get(ANNOTATION_REF_NAME).filter(|name| name.contains(['/', ':'])));
     let Some(text) = candidate else { return Ok(None) };
     text.parse().map(Some).map_err(|error: ImageError| {
         let field = format!("manifests[{position}].annotations");
@@ -100,10 +92,7 @@ fn check_manifest(contents: &Contents<'_>, file: &str) -> Result<(), ImageError>
 }
 
 /// An image for another machine would unpack, and then not start.
-pub(super) fn check_platform(
-    contents: &Contents<'_>,
-    config: &ImageConfig,
-) -> Result<(), ImageError> {
+pub(super) fn check_platform(contents: &Contents<'_>, config: &ImageConfig) -> Result<(), ImageError> {
     let here = Platform::here();
     if config.os == here.os && config.architecture == here.architecture {
         return Ok(());
@@ -116,11 +105,8 @@ pub(super) fn check_platform(
 }
 
 fn wrong_platform(contents: &Contents<'_>, index: &Index) -> ImageError {
-    let found: Vec<String> = index
-        .manifests
-        .iter()
-        .filter_map(|descriptor| descriptor.platform.as_ref().map(Platform::to_string))
-        .collect();
+    let found: Vec<String> =
+        index.manifests.iter().filter_map(|descriptor| descriptor.platform.as_ref().map(Platform::to_string)).collect();
     ImageError::PlatformMissing {
         origin: format!("image archive {}", contents.archive.display()),
         wanted: Platform::here().to_string(),

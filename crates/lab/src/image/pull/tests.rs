@@ -118,7 +118,7 @@ fn an_image_is_fetched_for_this_machine() {
     let registry = Registry::start(published());
     let (_directory, store) = store();
     let image = registry.pull(&store, "app:1").unwrap();
-    assert_eq!(store.list().unwrap(), [image.clone()]);
+    assert_eq!(store.list().unwrap(), std::slice::from_ref(&image));
     store.export(&[image], std::io::sink()).unwrap();
     // What is there is not fetched again.
     registry.pull(&store, "app:1").unwrap();
