@@ -1,1 +1,17 @@
-//! Controller
+//! `seaway controller` (layer 4): what one replica does for the whole cluster.
+//! Nothing waits for it: pods start and packets flow without it.
+//!
+//! - creates the configured pools when the cluster has none;
+//! - deletes blocks of nodes that are gone, after a grace period;
+//! - writes how full pools are, or why one is not in force, into their status;
+//! - warns by an event and a metric before a pool is full.
+//!
+//! [`run`] is the daemon; `decide` is the part that thinks, `tasks` the part that acts.
+
+mod decide;
+mod error;
+mod metrics;
+mod tasks;
+
+pub use error::ControllerError;
+pub use tasks::run;

@@ -40,6 +40,14 @@ pub struct Cluster {
     pub(crate) client: kube::Client,
 }
 
+impl Cluster {
+    /// The namespace this program runs in, from its service account or kubeconfig.
+    #[must_use]
+    pub fn own_namespace(&self) -> &str {
+        self.client.default_namespace()
+    }
+}
+
 /// Reads credentials and sets the client up; does not talk to the server yet.
 pub async fn connect(connection: &Connection) -> Result<Cluster, KubeApiError> {
     // A second call fails because the first succeeded: that is what is wanted.

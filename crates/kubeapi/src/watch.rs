@@ -125,8 +125,9 @@ impl SnapshotWatch {
 
     /// Waits until everything was listed once and gives the first snapshot, or the newest.
     pub async fn ready(&mut self) -> Arc<Snapshot> {
-        match self.snapshots.wait_for(|snapshot| snapshot.generation > 0).await {
-            Ok(snapshot) => Arc::clone(&snapshot),
+        let newest = self.snapshots.wait_for(|snapshot| snapshot.generation > 0).await.map(|newest| Arc::clone(&newest));
+        match newest {
+            Ok(snapshot) => snapshot,
             // The task never ends by itself; if it panicked there will be no snapshot.
             Err(_) => std::future::pending().await,
         }

@@ -180,7 +180,7 @@ pub fn plan_problems(
     underlay: &Underlay,
     options: &NetworkOptions,
 ) -> Vec<PlanError> {
-    let (_, mut problems) = pools::usable_pools(snapshot, &underlay.addresses, options);
+    let (_, mut problems) = pools::usable_pools(snapshot, &underlay.addresses, &options.service_cidrs);
     let planned = Planner::new(snapshot, node, underlay, options).and_then(|planner| planner.plan(&mut problems));
     problems.extend(planned.err());
     problems
@@ -189,7 +189,14 @@ pub fn plan_problems(
 /// Names of the pools of `snapshot` that may be used.
 #[must_use]
 pub fn usable_pool_names<'a>(snapshot: &'a Snapshot, underlay: &Underlay, options: &NetworkOptions) -> Vec<&'a str> {
-    pools::usable_pools(snapshot, &underlay.addresses, options).0.into_keys().collect()
+    pools::usable_pools(snapshot, &underlay.addresses, &options.service_cidrs).0.into_keys().collect()
+}
+
+/// Why pools of `snapshot` are not in force anywhere, by pool: what can be said without looking from one node.
+#[must_use]
+pub fn pool_problems(snapshot: &Snapshot, service_cidrs: &[IpNet]) -> Vec<(String, PlanError)> {
+    let (_, problems) = pools::usable_pools(snapshot, &[], service_cidrs);
+    problems.into_iter().filter_map(|problem| Some((problem.pool()?.to_owned(), problem))).collect()
 }
 
 struct Planner<'a> {
@@ -218,7 +225,7 @@ impl<'a> Planner<'a> {
         options: &'a NetworkOptions,
     ) -> Result<Self, PlanError> {
         let node = snapshot.nodes.get(name).ok_or_else(|| PlanError::UnknownNode { node: name.clone() })?;
-        let (pools, _) = pools::usable_pools(snapshot, &underlay.addresses, options);
+        let (pools, _) = pools::usable_pools(snapshot, &underlay.addresses, &options.service_cidrs);
         Ok(Self { snapshot, name, node, underlay, options, pools })
     }
 

@@ -172,8 +172,9 @@ impl Ipam {
         self.blocks.iter_mut().find(|(cidr, _)| cidr.contains(&address))
     }
 
-    /// Frees what has cooled down, in all blocks.
-    pub(super) fn expire(&mut self, now: Duration) {
+    /// Frees what has cooled down, in all blocks. Allocating and releasing do it too; call it from time
+    /// to time, so that a quiet node gives blocks back.
+    pub fn expire(&mut self, now: Duration) {
         for block in self.blocks.values_mut() {
             block.addresses.expire(now);
             let empty = block.addresses.in_use() == 0 && block.addresses.cooling() == 0;

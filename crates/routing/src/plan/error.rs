@@ -163,6 +163,23 @@ pub enum PlanError {
 
 // === impl PlanError ===
 
+impl PlanError {
+    /// The pool that is left out, when it is one.
+    #[must_use]
+    pub fn pool(&self) -> Option<&str> {
+        match self {
+            Self::PoolNotUnicast { pool, .. }
+            | Self::WrongBlockSize { pool, .. }
+            | Self::PoolTooSmall { pool, .. }
+            | Self::PoolOverlapsUnderlay { pool, .. }
+            | Self::PoolOverlapsServices { pool, .. }
+            | Self::PoolHoldsNode { pool, .. }
+            | Self::PoolsOverlap { pool, .. } => Some(pool),
+            _ => None,
+        }
+    }
+}
+
 impl Diagnose for PlanError {
     fn id(&self) -> ErrorId {
         ErrorId(match self {

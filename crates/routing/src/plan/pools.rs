@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use seaway_model::{IpPool, Snapshot};
 
-use super::{NetworkOptions, PlanError};
+use super::PlanError;
 
 /// Shortest and longest block prefix for IPv4. Longer than /30 leaves no address beside the node's own.
 pub(super) const IPV4_BLOCK_PREFIX_LENGTHS: (u8, u8) = (16, 30);
@@ -19,7 +19,7 @@ pub(super) const IPV6_BLOCK_PREFIX_LENGTHS: (u8, u8) = (64, 126);
 pub(super) fn usable_pools<'a>(
     snapshot: &'a Snapshot,
     underlay: &[IpNet],
-    options: &NetworkOptions,
+    service_cidrs: &[IpNet],
 ) -> (BTreeMap<&'a str, &'a IpPool>, Vec<PlanError>) {
     let in_use = |pool: &IpPool| snapshot.blocks.values().any(|block| block.pool == pool.name);
     let mut candidates: Vec<&IpPool> = snapshot.pools.values().collect();
@@ -28,7 +28,7 @@ pub(super) fn usable_pools<'a>(
     let mut problems = Vec::new();
     for pool in candidates {
         let checked = check_shape(pool)
-            .and_then(|()| check_surroundings(pool, snapshot, underlay, options))
+            .and_then(|()| check_surroundings(pool, snapshot, underlay, service_cidrs))
             .and_then(|()| check_overlap(pool, &usable));
         match checked {
             Ok(()) => {
@@ -61,13 +61,13 @@ fn check_surroundings(
     pool: &IpPool,
     snapshot: &Snapshot,
     underlay: &[IpNet],
-    options: &NetworkOptions,
+    service_cidrs: &[IpNet],
 ) -> Result<(), PlanError> {
     let name = || pool.name.clone();
     if let Some(prefix) = underlay.iter().find(|prefix| overlap(&pool.cidr, prefix)) {
         return Err(PlanError::PoolOverlapsUnderlay { pool: name(), cidr: pool.cidr, prefix: prefix.trunc() });
     }
-    if let Some(service_cidr) = options.service_cidrs.iter().find(|range| overlap(&pool.cidr, range)) {
+    if let Some(service_cidr) = service_cidrs.iter().find(|range| overlap(&pool.cidr, range)) {
         return Err(PlanError::PoolOverlapsServices { pool: name(), cidr: pool.cidr, service_cidr: *service_cidr });
     }
     for (node, object) in &snapshot.nodes {
