@@ -1,6 +1,8 @@
-//! `seaway`, the one program: it only dispatches. Manners are in [`terminal`],
+//! `seaway`, the one program: it only dispatches. Daemons are in [`daemon`],
+//! manners in [`terminal`],
 //! operator verbs in `seaway-cli`, the lab in `seaway-lab`.
 
+mod daemon;
 mod terminal;
 
 use std::process::ExitCode;
@@ -31,8 +33,16 @@ Exit codes: 0 done; 1 failed; 2 wrong usage; 3 done, and the answer is a problem
 enum Verb {
     #[command(flatten)]
     Operator(seaway_cli::Verb),
+    /// Run the daemon of a node, or one of the steps around it.
+    #[command(after_help = daemon::AGENT_EXAMPLES)]
+    Agent(daemon::AgentArguments),
+    /// Run the daemon that keeps house for the cluster.
+    #[command(after_help = daemon::CONTROLLER_EXAMPLES)]
+    Controller(daemon::ControllerArguments),
     /// Run a real Kubernetes cluster on this machine, for trying, testing and comparing.
     Lab(seaway_lab::cli::LabArgs),
+    /// Compare Seaway with its peers on this machine.
+    Bench(seaway_lab::bench::BenchArgs),
     /// Print a completion script for a shell.
     #[command(after_help = "Examples:\n  source <(seaway completion bash)\n  seaway completion zsh > ~/.zfunc/_seaway")]
     Completion {
@@ -48,21 +58,36 @@ fn main() -> ExitCode {
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     match cli.verb {
         Verb::Operator(verb) => operator(&verb),
+        Verb::Agent(arguments) => daemon::agent(&arguments),
+        Verb::Controller(arguments) => daemon::controller(&arguments),
         Verb::Lab(arguments) => arguments.run(),
-        Verb::Completion { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "seaway", &mut std::io::stdout());
-            ExitCode::SUCCESS
-        }
+        Verb::Bench(arguments) => bench(&arguments),
+        Verb::Completion { shell } => completion(shell),
     }
 }
 
 fn operator(verb: &seaway_cli::Verb) -> ExitCode {
     let mut stdout = std::io::stdout().lock();
     let mut output = Output::new(&mut stdout, terminal::wants_colour());
-    match seaway_cli::run(verb, seaway_datapath::KernelSupport::default, &mut output) {
+    match seaway_cli::run(verb, seaway_datapath::probe, &mut output) {
         Ok(Finding::Good) => ExitCode::SUCCESS,
         Ok(Finding::Bad) => ExitCode::from(3),
         Err(error) if error.is_closed_pipe() => ExitCode::SUCCESS,
         Err(error) => terminal::report(&error),
     }
+}
+
+fn bench(arguments: &seaway_lab::bench::BenchArgs) -> ExitCode {
+    match arguments.run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => terminal::report(&error),
+    }
+}
+
+fn completion(shell: Shell) -> ExitCode {
+    // The generator panics when it cannot write; memory can always be written.
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "seaway", &mut script);
+    print!("{}", String::from_utf8_lossy(&script));
+    ExitCode::SUCCESS
 }
