@@ -1,4 +1,5 @@
 //! Two controllers in a cluster that consists of a real kube-apiserver and etcd.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 #[path = "../../kubeapi/tests/cluster/api_server.rs"]
 #[expect(dead_code, reason = "this test leaves the server running")]

@@ -125,7 +125,8 @@ impl SnapshotWatch {
 
     /// Waits until everything was listed once and gives the first snapshot, or the newest.
     pub async fn ready(&mut self) -> Arc<Snapshot> {
-        let newest = self.snapshots.wait_for(|snapshot| snapshot.generation > 0).await.map(|newest| Arc::clone(&newest));
+        let newest =
+            self.snapshots.wait_for(|snapshot| snapshot.generation > 0).await.map(|newest| Arc::clone(&newest));
         match newest {
             Ok(snapshot) => snapshot,
             // The task never ends by itself; if it panicked there will be no snapshot.

@@ -1,5 +1,6 @@
 //! `deploy/crds.yaml` is made from the types. To write it anew:
 //! `SEAWAY_BLESS=1 cargo test -p seaway-kubeapi --test crds`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use std::path::Path;
 

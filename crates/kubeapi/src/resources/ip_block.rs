@@ -1,4 +1,5 @@
 //! `IPBlock`: a part of a pool that one node holds.
+#![expect(clippy::duplicated_attributes, reason = "printer columns of one type are not duplicates")]
 
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,5 @@
 //! `IPPool`: a range of pod addresses.
+#![expect(clippy::duplicated_attributes, reason = "printer columns of one type are not duplicates")]
 
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};

@@ -136,10 +136,10 @@ impl World {
                 prop_assert!(now >= *at + DEFAULT_COOLDOWN, "{} given {:?} after its release", address, now - *at);
             }
         }
-        if dies != Dies::BeforeLink {
-            if let Some(before) = this.kernel.insert(key, addresses.clone()) {
-                prop_assert_eq!(before, addresses, "a repeated ADD changed the addresses");
-            }
+        if dies != Dies::BeforeLink
+            && let Some(before) = this.kernel.insert(key, addresses.clone())
+        {
+            prop_assert_eq!(before, addresses, "a repeated ADD changed the addresses");
         }
         if dies != Dies::Never {
             self.restart(node);
