@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 
@@ -36,6 +35,8 @@ impl Namespace {
         let thread_id = is_ready.recv().expect("making a namespace needs root");
         let path = PathBuf::from(format!("/proc/{}/task/{thread_id}/ns/net", std::process::id()));
         let namespace = Self { jobs: Some(jobs), thread: Some(thread), path };
+        // Addresses are ready at once: nobody else is there to have the same.
+        namespace.run(|| fs::write("/proc/sys/net/ipv6/conf/default/accept_dad", "0").unwrap());
         namespace.ip("link set lo up");
         namespace
     }
@@ -125,10 +126,4 @@ fn enter_new_namespace() {
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
     mount(Some("sysfs"), "/sys", Some("sysfs"), MsFlags::empty(), none).unwrap();
     mount(Some("bpf"), "/sys/fs/bpf", Some("bpf"), MsFlags::empty(), none).unwrap();
-}
-
-/// A number that no other test of this process has.
-pub(in crate::kernel) fn unique() -> u32 {
-    static NEXT: AtomicU32 = AtomicU32::new(1);
-    NEXT.fetch_add(1, Ordering::Relaxed)
 }

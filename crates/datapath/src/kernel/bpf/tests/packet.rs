@@ -75,11 +75,6 @@ impl PacketBuilder {
         self
     }
 
-    pub(super) fn source_mac(mut self, mac: [u8; 6]) -> Self {
-        self.source_mac = mac;
-        self
-    }
-
     pub(super) fn destination_mac(mut self, mac: [u8; 6]) -> Self {
         self.destination_mac = mac;
         self
