@@ -55,7 +55,10 @@ pub fn issue(subjects: &Subjects, now: OffsetDateTime) -> Result<KeyFiles, Clust
     front_proxy.issue("front-proxy-client", &Leaf::client("front-proxy-client", None), &mut files)?;
     etcd.issue("apiserver-etcd-client", &Leaf::client("kube-apiserver", None), &mut files)?;
     let loopback = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
-    etcd.issue("etcd", &Leaf::server("etcd", None, loopback), &mut files)?;
+    let mut server = Leaf::server("etcd", None, loopback);
+    // etcd is a client of itself.
+    server.usages.push(ExtendedKeyUsagePurpose::ClientAuth);
+    etcd.issue("etcd", &server, &mut files)?;
     cluster.issue("apiserver", &Leaf::server("kube-apiserver", None, api_server_names(subjects)), &mut files)?;
     for (node, addresses) in &subjects.nodes {
         let user = format!("system:node:{node}");

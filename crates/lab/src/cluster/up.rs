@@ -1,10 +1,9 @@
 //! `lab up`: everything at once, in the order only that dependencies force.
 //!
 //! ```text
-//! machine ──┐
-//! programs ─┼─ images ─┐
-//! keys ─────┴─ control plane ─ API ready ─┬─ network ─┬─ nodes Ready ─ DNS answers
-//!                      └─ containerd, kubelet per node ┘
+//! machine ──┬─ images ─ containerd per node ─┬─ kubelets ─────────────────┐
+//! programs ─┤                                ├─ controllers               ├─ nodes Ready ─ DNS answers
+//! keys ─────┴─ etcd ─ API server ready ──────┴─ network, kube-proxy, DNS ─┘
 //! ```
 
 use std::collections::BTreeMap;
@@ -165,28 +164,30 @@ impl<'a> Up<'a> {
 
     fn run(&self) -> Result<BTreeMap<String, Duration>> {
         let control_plane = control_plane(self.machine)?;
-        self.progress.step("control plane started", || {
-            self.node_files().write_control_plane(control_plane)?;
-            self.start_control_plane(control_plane)
+        let api = std::thread::scope(|scope| {
+            let nodes = scope.spawn(|| self.prepare_nodes());
+            let api = self.start_api(control_plane);
+            // A node that did not start is told of first.
+            nodes.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)).and(api)
         })?;
-        let api = self.open_host_access(control_plane)?;
-        std::thread::scope(|scope| {
-            let nodes = scope.spawn(|| self.bring_nodes());
-            let cluster = self.wait_and_install(&api, control_plane);
-            let nodes = nodes.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            // A node that did not start explains a cluster that waits for it.
-            nodes.and(cluster)
+        self.progress.step("controllers and kubelets started", || {
+            self.start_controllers(control_plane)?;
+            self.on_all_nodes(|node| self.start_kubelet(node))
         })?;
+        self.install(&api)?;
         let ready_after = self.progress.step("all nodes Ready", || self.wait_for_nodes(&api))?;
         self.wait_for_dns()?;
         Ok(ready_after)
     }
 
-    fn wait_and_install(&self, api: &ApiClient, control_plane: &Node) -> Result<()> {
+    fn start_api(&self, control_plane: &Node) -> Result<ApiClient> {
+        self.node_files().write_control_plane(control_plane)?;
+        self.progress.step("API server started", || self.start_api_server(control_plane))?;
+        let api = self.open_host_access(control_plane)?;
         self.progress.step("API server ready", || {
             api.wait_until_ready(STEP_TIMEOUT, &mut || died(std::slice::from_ref(control_plane)))
         })?;
-        self.install(api)
+        Ok(api)
     }
 
     fn node_files(&self) -> NodeFiles<'_> {

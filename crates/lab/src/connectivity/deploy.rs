@@ -151,7 +151,7 @@ fn daemon_set(name: &str) -> Value {
                         "args": ["netexec", port_flags[0], port_flags[1]],
                         "readinessProbe": {
                             "httpGet": { "path": "/hostname", "port": HTTP_PORT },
-                            "periodSeconds": 5,
+                            "periodSeconds": 1,
                         },
                     }],
                 },

@@ -4,6 +4,9 @@ use std::path::Path;
 
 use super::{API_SERVER_PORT, ClusterSettings, joined, program_and};
 
+/// Port of etcd on its node's loopback.
+pub const ETCD_PORT: u16 = 2379;
+
 /// Controllers a lab needs. Volumes, autoscaling, cloud and bootstrap tokens are
 /// left out: each costs informers and start time.
 const CONTROLLERS: &[&str] = &[
@@ -44,8 +47,8 @@ pub fn etcd(program: &Path, settings: &ClusterSettings, data_directory: &Path) -
         vec![
             "--name=lab".to_owned(),
             format!("--data-dir={}", data_directory.display()),
-            "--listen-client-urls=https://127.0.0.1:2379".to_owned(),
-            "--advertise-client-urls=https://127.0.0.1:2379".to_owned(),
+            format!("--listen-client-urls=https://127.0.0.1:{ETCD_PORT}"),
+            format!("--advertise-client-urls=https://127.0.0.1:{ETCD_PORT}"),
             "--listen-peer-urls=http://127.0.0.1:2380".to_owned(),
             "--initial-advertise-peer-urls=http://127.0.0.1:2380".to_owned(),
             "--initial-cluster=lab=http://127.0.0.1:2380".to_owned(),
@@ -70,7 +73,7 @@ pub fn api_server(program: &Path, settings: &ClusterSettings) -> Vec<String> {
     let key = |file| settings.key(file);
     let mut arguments = vec![
         format!("--secure-port={API_SERVER_PORT}"),
-        "--etcd-servers=https://127.0.0.1:2379".to_owned(),
+        format!("--etcd-servers=https://127.0.0.1:{ETCD_PORT}"),
         format!("--etcd-cafile={}", key("etcd-ca.crt")),
         format!("--etcd-certfile={}", key("apiserver-etcd-client.crt")),
         format!("--etcd-keyfile={}", key("apiserver-etcd-client.key")),
@@ -122,9 +125,8 @@ pub fn controller_manager(program: &Path, settings: &ClusterSettings, kubeconfig
         format!("--service-cluster-ip-range={}", joined(&settings.service_cidrs)),
         "--use-service-account-credentials=true".to_owned(),
         format!("--controllers={}", CONTROLLERS.join(",")),
-        // Ready at once: one instance needs no election; it starts before the
-        // API server answers and must not give up over a missing ConfigMap; and
-        // twenty controllers fetch their tokens without being throttled.
+        // Ready at once: one instance needs no election, and twenty controllers
+        // fetch their tokens without being throttled.
         "--leader-elect=false".to_owned(),
         "--authentication-skip-lookup=true".to_owned(),
         "--kube-api-qps=500".to_owned(),

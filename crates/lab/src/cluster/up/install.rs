@@ -12,13 +12,13 @@ use crate::spec::{DnsChoice, ProxyMode, ServicesChoice};
 const DNS_REPLICAS: u32 = 2;
 
 impl Up<'_> {
-    /// Brings images to all nodes and starts their programs, all at once.
-    pub(super) fn bring_nodes(&self) -> Result<()> {
+    /// Brings images to all nodes and starts their container runtime.
+    pub(super) fn prepare_nodes(&self) -> Result<()> {
         let template = self.progress.step("images unpacked", || self.unpack_images())?;
-        self.progress.step("containerd and kubelet started on all nodes", || {
+        self.progress.step("containerd started on all nodes", || {
             self.on_all_nodes(|node| {
                 template.prepare_node_root(&node.path("/var/lib/containerd"))?;
-                self.start_node(node)
+                self.start_containerd(node)
             })
         })
     }

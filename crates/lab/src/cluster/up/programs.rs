@@ -1,5 +1,6 @@
 //! Starting the Kubernetes programs on the nodes.
 
+use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Instant;
@@ -18,33 +19,38 @@ const ETCD_DIRECTORY: &str = "/var/lib/etcd";
 const SOCKET_INTERVAL: std::time::Duration = std::time::Duration::from_millis(5);
 
 impl Up<'_> {
-    pub(super) fn start_control_plane(&self, node: &Node) -> Result<()> {
-        let program = |name| self.programs.path(name);
-        let settings = &self.settings;
-        let manager = files::kubeconfig_of("controller-manager");
-        let commands = [
-            ("etcd", control_plane::etcd(program("etcd")?, settings, Path::new(ETCD_DIRECTORY))),
-            ("kube-apiserver", control_plane::api_server(program("kube-apiserver")?, settings)),
-            (
-                "kube-controller-manager",
-                control_plane::controller_manager(program("kube-controller-manager")?, settings, &manager),
-            ),
-            (
-                "kube-scheduler",
-                control_plane::scheduler(program("kube-scheduler")?, &files::kubeconfig_of("scheduler")),
-            ),
-        ];
-        for (name, argv) in commands {
-            node.start(service(name, argv))?;
-        }
+    /// Starts the store and, as soon as that listens, the API server, whose
+    /// own retries come a second apart.
+    pub(super) fn start_api_server(&self, node: &Node) -> Result<()> {
+        let etcd = control_plane::etcd(self.programs.path("etcd")?, &self.settings, Path::new(ETCD_DIRECTORY));
+        node.start(service("etcd", etcd))?;
+        let address = std::net::SocketAddr::from(([127, 0, 0, 1], control_plane::ETCD_PORT));
+        wait_for("etcd", node, || node.run_in(|| TcpStream::connect(address).map(|_| ())))?;
+        let argv = control_plane::api_server(self.programs.path("kube-apiserver")?, &self.settings);
+        node.start(service("kube-apiserver", argv))?;
         Ok(())
     }
 
-    /// Starts containerd and the kubelet of one node. Its images and its
-    /// network plugins are in place already.
-    pub(super) fn start_node(&self, node: &Node) -> Result<()> {
-        let node_settings = self.node_settings(node);
-        self.node_files().write_node(node, &node_settings)?;
+    /// Starts what works through the API server. Before that answers, their
+    /// start would only be in its way, and their retries seconds apart.
+    pub(super) fn start_controllers(&self, node: &Node) -> Result<()> {
+        let manager = control_plane::controller_manager(
+            self.programs.path("kube-controller-manager")?,
+            &self.settings,
+            &files::kubeconfig_of("controller-manager"),
+        );
+        let scheduler = control_plane::scheduler(
+            self.programs.path("kube-scheduler")?,
+            &files::kubeconfig_of("scheduler"),
+        );
+        node.start(service("kube-controller-manager", manager))?;
+        node.start(service("kube-scheduler", scheduler))?;
+        Ok(())
+    }
+
+    /// Starts containerd on one node, whose images are in place already.
+    pub(super) fn start_containerd(&self, node: &Node) -> Result<()> {
+        self.node_files().write_node(node, &self.node_settings(node))?;
         let mut containerd = service(
             "containerd",
             containerd::arguments(self.programs.path("containerd")?, &files::containerd_configuration()),
@@ -53,10 +59,15 @@ impl Up<'_> {
         let folder = self.programs.path("containerd-shim-runc-v2")?.parent().unwrap_or(Path::new("/"));
         containerd.env = vec![("PATH".to_owned(), format!("{}:{}", folder.display(), SYSTEM_PATH))];
         node.start(containerd)?;
-        wait_for_socket(node)?;
+        let socket = node.path(CONTAINERD_SOCKET);
+        wait_for("containerd", node, || Ok(UnixStream::connect(&socket).map(|_| ())))
+    }
+
+    /// Starts the kubelet of one node, which finds containerd and API server there.
+    pub(super) fn start_kubelet(&self, node: &Node) -> Result<()> {
         let argv = kubelet::arguments(
             self.programs.path("kubelet")?,
-            &node_settings,
+            &self.node_settings(node),
             &files::kubelet_configuration(),
             &files::kubeconfig_of("kubelet"),
         );
@@ -72,15 +83,14 @@ fn service(name: &str, argv: Vec<String>) -> ProgramSpec {
     ProgramSpec { name: name.to_owned(), argv, restart: true, ..ProgramSpec::default() }
 }
 
-/// Waits for containerd: a kubelet that finds none gives up.
-fn wait_for_socket(node: &Node) -> Result<()> {
-    let socket = node.path(CONTAINERD_SOCKET);
+/// Waits until a program of `node` takes connections.
+fn wait_for(what: &str, node: &Node, connect: impl Fn() -> Result<std::io::Result<()>>) -> Result<()> {
     let give_up = Instant::now() + STEP_TIMEOUT;
-    while let Err(error) = UnixStream::connect(&socket) {
+    while let Err(error) = connect()? {
         died(std::slice::from_ref(node))?;
         if Instant::now() > give_up {
             return Err(ClusterError::NotReady {
-                what: format!("containerd on node {} is", node.name()),
+                what: format!("{what} on node {} is", node.name()),
                 seconds: STEP_TIMEOUT.as_secs(),
                 state: error.to_string(),
             }
