@@ -25,6 +25,8 @@ pub(crate) struct File {
     pub(crate) text: String,
     /// For Rust: the text with comments and literals blanked, same lines. Empty for others.
     pub(crate) code: String,
+    /// Compiled for tests only.
+    pub(crate) test_only: bool,
 }
 
 // === impl Tree ===
@@ -35,7 +37,18 @@ impl Tree {
         let mut tree = Self::default();
         tree.read_folder(root, "")?;
         tree.files.sort_by(|a, b| a.path.cmp(&b.path));
+        tree.mark_test_modules();
         Ok(tree)
+    }
+
+    /// Marks the files of modules declared under `#[cfg(test)]`, with all below them.
+    fn mark_test_modules(&mut self) {
+        let modules: Vec<String> = self.rust().flat_map(File::test_modules).collect();
+        for file in &mut self.files {
+            file.test_only |= modules.iter().any(|module| {
+                file.path.strip_prefix(module).is_some_and(|rest| rest == ".rs" || rest.starts_with('/'))
+            });
+        }
     }
 
     /// Rust files.
@@ -69,7 +82,23 @@ impl Tree {
 impl File {
     pub(crate) fn new(path: String, text: String) -> Self {
         let code = if path.ends_with(".rs") { blank(&text) } else { String::new() };
-        Self { path, text, code }
+        let name = path.rsplit('/').next().unwrap_or_default();
+        let test_only = path.contains("/tests/") || path.contains("/benches/") || name.ends_with("tests.rs");
+        Self { path, text, code, test_only }
+    }
+
+    /// Paths, without ending, of the modules that this file declares for tests only.
+    fn test_modules(&self) -> impl Iterator<Item = String> {
+        let stem = self.path.trim_end_matches(".rs");
+        let folder = match stem.rsplit_once('/') {
+            Some((folder, "lib" | "main" | "mod")) => folder,
+            _ => stem,
+        };
+        let declarations = self.code.lines().zip(self.code.lines().skip(1));
+        declarations.filter(|(attribute, _)| attribute.trim() == "#[cfg(test)]").filter_map(move |(_, line)| {
+            let (_, name) = line.trim().strip_suffix(';')?.rsplit_once("mod ")?;
+            Some(format!("{folder}/{name}"))
+        })
     }
 
     /// Name of the folder below `crates/`.
@@ -80,9 +109,7 @@ impl File {
     /// Lines of code with their numbers, without unit tests: those stand last in a file, or in
     /// files of their own.
     pub(crate) fn tested_lines(&self) -> impl Iterator<Item = (usize, &str)> {
-        let name = self.path.rsplit('/').next().unwrap_or_default();
-        let is_test = self.path.contains("/tests/") || self.path.contains("/benches/") || name.ends_with("tests.rs");
-        let lines = if is_test { "" } else { &self.code };
+        let lines = if self.test_only { "" } else { &self.code };
         let mut after_cfg_test = false;
         let mut in_tests = false;
         lines.lines().enumerate().filter_map(move |(index, line)| {
@@ -107,5 +134,23 @@ mod tests {
         let tests = File::new("crates/x/src/y/tests.rs".into(), text.into());
         assert_eq!(tests.tested_lines().count(), 0);
         assert_eq!(file.crate_folder(), Some("x"));
+    }
+
+    #[test]
+    fn modules_declared_for_tests_are_tests() {
+        let file = |path: &str, text: &str| File::new(path.into(), text.into());
+        let mut tree = Tree {
+            files: vec![
+                file("crates/x/src/decide.rs", "#[cfg(test)]\npub(crate) mod world;\nmod links;\n"),
+                file("crates/x/src/decide/links.rs", "fn a() {}"),
+                file("crates/x/src/decide/world.rs", "fn b() {}"),
+                file("crates/x/src/decide/world/time.rs", "fn c() {}"),
+                file("crates/x/src/lib.rs", "#[cfg(test)]\nmod golden;\n"),
+                file("crates/x/src/golden.rs", "fn d() {}"),
+            ],
+        };
+        tree.mark_test_modules();
+        let marked: Vec<_> = tree.files.iter().map(|file| file.test_only).collect();
+        assert_eq!(marked, [false, false, true, true, false, true]);
     }
 }
