@@ -16,6 +16,8 @@ mod probe;
 mod read;
 mod rtnetlink;
 mod setting;
+#[cfg(test)]
+mod tests;
 mod underlay;
 
 pub use node::{Options, open};

@@ -141,6 +141,14 @@ fn derived_mac(key: &AttachmentKey, purpose: &str) -> MacAddress {
     MacAddress([(a & 0xfc) | 0x02, b, c, d, e, f])
 }
 
+/// The link-local address that goes with a MAC (RFC 4291 appendix A).
+#[must_use]
+pub fn link_local_address(mac: MacAddress) -> Ipv6Addr {
+    let [a, b, c, d, e, f] = mac.0;
+    let word = |high: u8, low: u8| u16::from_be_bytes([high, low]);
+    Ipv6Addr::new(0xfe80, 0, 0, 0, word(a ^ 2, b), word(c, 0xff), word(0xfe, d), word(e, f))
+}
+
 /// The record kept as the alias of the node's side of a link, so that a new agent
 /// knows whose link it is: `seaway:v1 CONTAINER IFNAME NETWORK NAMESPACE/NAME UID`;
 /// `-` stands for what is unknown. A pod whose name would not fit is recorded by its UID.

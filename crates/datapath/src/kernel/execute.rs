@@ -112,7 +112,7 @@ impl Executor<'_> {
         })?;
         let index = made.index;
         self.links.insert(made);
-        self.netlink.run(vec![link::set_tunnel(index, TUNNEL_DEVICE, device)]).map(drop)
+        self.netlink.run(link::set_tunnel(index, TUNNEL_DEVICE, device)).map(drop)
     }
 
     fn netlink_objects(&mut self, operations: &[Operation], failures: &mut Failures) {

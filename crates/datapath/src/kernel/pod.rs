@@ -4,12 +4,10 @@
 //! batch sets up each side. What the pod may send is registered before its link is up.
 
 use std::io;
-use std::net::IpAddr;
 use std::os::fd::{AsFd as _, BorrowedFd};
 
 use ipnet::IpNet;
 use seaway_model::InterfaceName;
-use seaway_model::MacAddress;
 use seaway_model::agent_api::AttachmentKey;
 
 use super::execute::gone_is_fine;
@@ -20,7 +18,7 @@ use super::read::Links;
 use super::rtnetlink::link::{LinkInfo, VethEnd};
 use super::rtnetlink::route::{Existing, RouteInfo};
 use super::rtnetlink::{address, link, neighbor, route};
-use crate::link::{Recorded, gateway_like, host_interface_name, parse_record, record, sorted};
+use crate::link::{Recorded, gateway_like, host_interface_name, link_local_address, parse_record, record, sorted};
 use crate::plan::{Element, Key, NftSet, Objects, RouteTarget, Value, pod_objects};
 use crate::support::Backend;
 use crate::{AttachedLink, DatapathError, PodLink};
@@ -263,7 +261,7 @@ fn pod_side_problem(wanted: &PodLink, host_index: u32) -> Result<Option<String>,
 /// Requests that set up the node's end.
 fn host_side(wanted: &PodLink, attached: &AttachedLink) -> Vec<Request> {
     let (index, name) = (attached.host_index, attached.host_interface.as_str());
-    let mut requests = vec![link::set_host_side(index, name, &record(wanted))];
+    let mut requests = link::set_host_side(index, name, &record(wanted));
     for address in &attached.addresses {
         requests.push(neighbor::put(index, name, *address, attached.pod_mac));
         let target = on_link(IpNet::from(*address), index);
@@ -275,11 +273,13 @@ fn host_side(wanted: &PodLink, attached: &AttachedLink) -> Vec<Request> {
 /// Requests that set up the pod's end, to be sent inside its namespace.
 fn pod_side(attached: &AttachedLink, index: u32) -> Vec<Request> {
     let name = attached.key.interface.as_str();
-    let mut requests = vec![link::set_up(LOOPBACK_INDEX, "lo"), link::set_up_without_address(index, name)];
+    let mut requests = vec![link::set_up(LOOPBACK_INDEX, "lo")];
+    requests.extend(link::set_up_without_address(index, name));
     for address in &attached.addresses {
         requests.push(address::add(index, name, &IpNet::from(*address)));
         if address.is_ipv6()
-            && let Ok(link_local) = IpNet::new(link_local_address(attached.pod_mac), 64)
+            // Set by hand, since the kernel would check its own for duplicates for a second.
+            && let Ok(link_local) = IpNet::new(link_local_address(attached.pod_mac).into(), 64)
         {
             requests.push(address::add(index, name, &link_local));
         }
@@ -303,14 +303,6 @@ fn pod_side(attached: &AttachedLink, index: u32) -> Vec<Request> {
 
 fn on_link(destination: IpNet, index: u32) -> RouteInfo {
     RouteInfo { destination, unreachable: false, index, next_hop: None, mtu_bytes: None }
-}
-
-/// The link-local address that goes with a MAC (RFC 4291 appendix A), set by hand since
-/// the kernel would check it for duplicates for a second.
-fn link_local_address(mac: MacAddress) -> IpAddr {
-    let [a, b, c, d, e, f] = mac.0;
-    let word = |high: u8, low: u8| u16::from_be_bytes([high, low]);
-    std::net::Ipv6Addr::new(0xfe80, 0, 0, 0, word(a ^ 2, b), word(c, 0xff), word(0xfe, d), word(e, f)).into()
 }
 
 /// A pod link found in the kernel. Its addresses are those of its routes, its MAC that of

@@ -187,11 +187,12 @@ pub struct FastRoute {
 // === impl TunnelDevice ===
 
 impl TunnelDevice {
-    /// Whether a device can be changed into `other` without making it anew: the kernel
-    /// lets only MAC, MTU and state change.
+    /// Whether a device can be changed into `other` without making it anew. The kernel lets
+    /// MTU and state change, and the MAC, but that clears the device's neighbors.
     #[must_use]
     pub fn can_become(&self, other: &Self) -> bool {
-        (self.id, self.port, self.local, self.learning) == (other.id, other.port, other.local, other.learning)
+        let fixed = |device: &Self| (device.id, device.port, device.local, device.learning, device.mac);
+        fixed(self) == fixed(other)
     }
 }
 

@@ -113,8 +113,10 @@ fn only_the_ebpf_backend_has_fast_entries() {
     let fast = |backend| {
         let mut objects = network_objects(&plan(), Some(&underlay()), backend);
         objects.extend(pod_objects(&pod(), backend));
-        let is_fast =
-            |key: &&Key| matches!(key, Key::FastRoute(_) | Key::FastEndpoint(_) | Key::FastLink(_) | Key::FastPeer(_));
+        let is_fast = |key: &&Key| {
+            let map_entry = matches!(key, Key::FastRoute(_) | Key::FastEndpoint(_) | Key::FastLink(_));
+            map_entry || matches!(key, Key::FastTunnel | Key::FastUnderlay(_))
+        };
         objects.keys().filter(is_fast).count()
     };
     // Two remote blocks, one local; two pod addresses, a link, the node's own address;

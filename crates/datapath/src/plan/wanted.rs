@@ -9,7 +9,7 @@ use seaway_routing::plan::{BlockRoute, NetworkPlan, TunnelPlan, Underlay, Via};
 use super::objects::{
     Element, FastRoute, Key, NftSet, RouteTarget, Ruleset, TUNNEL_DEVICE, TunnelDevice, Value, Wanted, WantedObjects,
 };
-use crate::link::AttachedLink;
+use crate::link::{AttachedLink, link_local_address};
 use crate::support::Backend;
 
 /// Turns on IPv4 forwarding.
@@ -91,6 +91,13 @@ fn fast_link(link: &AttachedLink) -> abi::Link {
     fast
 }
 
+/// What routes name as next hop on the tunnel. IPv6 refuses one that another device's
+/// prefix covers, even "onlink", and every node address is covered by the underlay's;
+/// link-local ones are taken as they are. Only this node sees them, with their neighbor.
+fn tunnel_next_hop(planned: IpAddr, mac: MacAddress) -> IpAddr {
+    if planned.is_ipv6() { link_local_address(mac).into() } else { planned }
+}
+
 struct Collector {
     objects: WantedObjects,
     backend: Backend,
@@ -156,6 +163,7 @@ impl Collector {
     }
 
     fn tunnel_neighbor(&mut self, address: IpAddr, mac: MacAddress, cause: &str) {
+        let address = tunnel_next_hop(address, mac);
         self.put(Key::Neighbor { device: TUNNEL_DEVICE.to_owned(), address }, Value::Mac(mac), cause);
     }
 
@@ -164,7 +172,7 @@ impl Collector {
         let (device, next_hop, kind, tunnel_mac) = match via {
             Via::Tunnel { next_hop, mac } => {
                 self.tunnel_neighbor(*next_hop, *mac, cause);
-                (TUNNEL_DEVICE.to_owned(), *next_hop, abi::ROUTE_TUNNEL, Some(*mac))
+                (TUNNEL_DEVICE.to_owned(), tunnel_next_hop(*next_hop, *mac), abi::ROUTE_TUNNEL, Some(*mac))
             }
             Via::Direct { next_hop } => match underlay {
                 Some(underlay) => {

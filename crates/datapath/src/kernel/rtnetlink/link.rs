@@ -125,16 +125,18 @@ pub(crate) fn add_vxlan(name: &str, device: &TunnelDevice) -> Request {
                 }
             })
         })
-        .nested(IFLA_AF_SPEC, without_generated_address)
 }
 
 /// Sets what may change on the VXLAN device, and its state.
-pub(crate) fn set_tunnel(index: u32, name: &str, device: &TunnelDevice) -> Request {
+pub(crate) fn set_tunnel(index: u32, name: &str, device: &TunnelDevice) -> Vec<Request> {
     let up = if device.up { IFF_UP } else { 0 };
-    Request::new(RTM_NEWLINK, 0, &header(index, up, IFF_UP), "change", format!("device {name}"))
-        .mac(IFLA_ADDRESS, device.mac)
-        .u32(IFLA_MTU, device.mtu_bytes)
-        .nested(IFLA_AF_SPEC, without_generated_address)
+    let change =
+        |flags, mask| Request::new(RTM_NEWLINK, 0, &header(index, flags, mask), "change", format!("device {name}"));
+    vec![
+        change(0, 0).u32(IFLA_MTU, device.mtu_bytes),
+        change(0, 0).nested(IFLA_AF_SPEC, without_generated_address),
+        change(up, IFF_UP),
+    ]
 }
 
 /// Sets up the node's side of a pod link: its record, its settings, and up.
@@ -142,8 +144,8 @@ pub(crate) fn set_tunnel(index: u32, name: &str, device: &TunnelDevice) -> Reque
 /// A loose reverse-path filter (2) overrides a strict one for all devices; the source
 /// check of either backend is the strict one. Proxy ARP and redirects make no sense
 /// where every address is one hop away.
-pub(crate) fn set_host_side(index: u32, name: &str, record: &str) -> Request {
-    Request::new(RTM_NEWLINK, 0, &header(index, IFF_UP, IFF_UP), "set up", format!("interface {name}"))
+pub(crate) fn set_host_side(index: u32, name: &str, record: &str) -> Vec<Request> {
+    let settings = Request::new(RTM_NEWLINK, 0, &header(index, 0, 0), "set up", format!("interface {name}"))
         .text(IFLA_IFALIAS, record)
         .nested(IFLA_AF_SPEC, |spec| {
             let spec = spec.nested(u16::from(FAMILY_V4), |inet| {
@@ -155,13 +157,16 @@ pub(crate) fn set_host_side(index: u32, name: &str, record: &str) -> Request {
                 })
             });
             without_generated_address(spec)
-        })
+        });
+    vec![settings, set_up(index, name)]
 }
 
-/// Brings a link up without an address of its own making.
-pub(crate) fn set_up_without_address(index: u32, name: &str) -> Request {
-    Request::new(RTM_NEWLINK, 0, &header(index, IFF_UP, IFF_UP), "set up", format!("interface {name}"))
-        .nested(IFLA_AF_SPEC, without_generated_address)
+/// Brings a link up without an address of its own making. The mode comes first: within
+/// one message the kernel would bring the link up before it looks at the mode.
+pub(crate) fn set_up_without_address(index: u32, name: &str) -> Vec<Request> {
+    let mode = Request::new(RTM_NEWLINK, 0, &header(index, 0, 0), "set up", format!("interface {name}"))
+        .nested(IFLA_AF_SPEC, without_generated_address);
+    vec![mode, set_up(index, name)]
 }
 
 /// Brings a link up.
