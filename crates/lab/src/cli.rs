@@ -42,7 +42,7 @@ enum LabVerb {
     /// Show all labs.
     List,
     /// Print the path of a kubeconfig that works on this machine.
-    Kubeconfig,
+    Kubeconfig(cluster::KubeconfigArgs),
     /// Print a URL that works on this machine for a Service.
     Url(cluster::UrlArgs),
     /// Test who reaches whom, and say what is broken.
@@ -95,7 +95,7 @@ impl LabArgs {
         match &self.verb {
             LabVerb::Up(args) => args.run(&self.name),
             LabVerb::Down => crate::cluster::down(&dir),
-            LabVerb::Kubeconfig => cluster::kubeconfig(&dir),
+            LabVerb::Kubeconfig(args) => args.run(&dir),
             LabVerb::Url(args) => args.run(&dir),
             LabVerb::Test(args) => return args.run(&dir),
             LabVerb::Forwarder => cluster::forward(&dir),

@@ -11,8 +11,9 @@ use crate::connectivity;
 use crate::error::{LabError, Result};
 use crate::machine::{LabDir, Machine};
 
-/// Exit code when the test ran and found something broken.
-const FOUND_BROKEN: u8 = 1;
+/// Exit code when the test ran and found something broken, as for all verbs
+/// whose answer is a problem (docs/reference/command-line.md).
+const FOUND_BROKEN: u8 = 3;
 
 /// `lab url`.
 #[derive(Debug, Args)]
@@ -28,6 +29,14 @@ pub(super) struct UrlArgs {
     /// Port on this machine; the next free one otherwise.
     #[arg(long)]
     host_port: Option<u16>,
+}
+
+/// `lab kubeconfig`.
+#[derive(Debug, Args)]
+pub(super) struct KubeconfigArgs {
+    /// Print the path of a kubectl that fits the cluster instead.
+    #[arg(long)]
+    kubectl: bool,
 }
 
 /// `lab test`.
@@ -73,14 +82,17 @@ impl TestArgs {
     }
 }
 
-/// `lab kubeconfig`.
-pub(super) fn kubeconfig(dir: &LabDir) -> Result<()> {
-    let path = files::host_kubeconfig(dir);
-    if !path.is_file() {
-        return Err(LabError::NoSuchLab { name: dir.name().to_owned() });
+// === impl KubeconfigArgs ===
+
+impl KubeconfigArgs {
+    pub(super) fn run(&self, dir: &LabDir) -> Result<()> {
+        let path = if self.kubectl { files::kubectl(dir) } else { files::host_kubeconfig(dir) };
+        if !path.exists() {
+            return Err(LabError::NoSuchLab { name: dir.name().to_owned() });
+        }
+        println!("{}", path.display());
+        Ok(())
     }
-    println!("{}", path.display());
-    Ok(())
 }
 
 /// `lab forwarder`: serves until it is killed.
@@ -123,7 +135,7 @@ fn kubectl(lab: &Lab) -> String {
     if std::env::split_paths(&path).any(|folder| folder.join("kubectl").is_file()) {
         return "kubectl".to_owned();
     }
-    lab.kubectl.display().to_string()
+    files::kubectl(lab.machine.dir()).display().to_string()
 }
 
 fn open(dir: &LabDir) -> Result<(Machine, ApiClient)> {

@@ -138,12 +138,6 @@ pub enum ClusterError {
         /// Why.
         reason: String,
     },
-    /// An image the cluster needs cannot be had.
-    #[error("image {image} is not there")]
-    ImageMissing {
-        /// Reference of the image.
-        image: String,
-    },
 }
 
 // === impl ClusterError ===
@@ -168,7 +162,6 @@ impl Diagnose for ClusterError {
             Self::PortTaken { .. } => 964,
             Self::Service { .. } => 965,
             Self::TestSetup { .. } => 966,
-            Self::ImageMissing { .. } => 967,
         })
     }
 
@@ -200,10 +193,9 @@ impl Diagnose for ClusterError {
             Self::Forwarder { lab, .. } => {
                 format!("make the lab anew: `seaway lab down --name {lab}`, then `seaway lab up --name {lab}`")
             }
-            Self::PortTaken { .. } => "free the port, or leave --port out for the next free one".into(),
+            Self::PortTaken { .. } => "free the port, or leave --host-port out for the next free one".into(),
             Self::Service { namespace, .. } => format!("`kubectl -n {namespace} get services` lists what there is"),
             Self::TestSetup { .. } => "`seaway lab status` shows what is not ready".into(),
-            Self::ImageMissing { image } => format!("seaway lab image pull {image}, or seaway lab image load FILE"),
         }
     }
 }

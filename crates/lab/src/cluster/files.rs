@@ -26,6 +26,12 @@ pub fn host_kubeconfig(dir: &LabDir) -> PathBuf {
     dir.path().join("kubeconfig")
 }
 
+/// A link on the host to the kubectl that fits the cluster.
+#[must_use]
+pub fn kubectl(dir: &LabDir) -> PathBuf {
+    dir.path().join("kubectl")
+}
+
 /// A user's kubeconfig inside a node.
 #[must_use]
 pub fn kubeconfig_of(user: &str) -> PathBuf {

@@ -70,13 +70,12 @@ pub fn up(options: &UpOptions, progress: &Progress) -> Result<Lab> {
         machine.map(|machine| (machine, programs))
     })?;
     let result = programs.map_err(LabError::from).and_then(|programs| {
-        let kubectl = programs.path("kubectl")?.to_owned();
         let ready_after = Up::new(options, progress, &machine, programs)?.run()?;
         machine.set_complete()?;
-        Ok((ready_after, kubectl))
+        Ok(ready_after)
     });
     match result {
-        Ok((ready_after, kubectl)) => Ok(Lab { machine, ready_after, kubectl }),
+        Ok(ready_after) => Ok(Lab { machine, ready_after }),
         Err(error) => {
             if !options.keep_on_failure {
                 progress.line("failed: removing what was made");
@@ -98,8 +97,6 @@ pub struct Lab {
     pub machine: Machine,
     /// When each node became Ready, after the start of the command.
     pub ready_after: BTreeMap<String, Duration>,
-    /// Path of the `kubectl` that fits the cluster.
-    pub kubectl: PathBuf,
 }
 
 fn find_programs(options: &UpOptions, progress: &Progress) -> Result<Programs, ClusterError> {
@@ -233,6 +230,9 @@ impl<'a> Up<'a> {
         let kubeconfig = super::config::kubeconfig::kubeconfig(&self.keys, &context, &server, "admin")?;
         let text = serde_saphyr::to_string(&kubeconfig).map_err(|error| ClusterError::Kubeconfig { reason: error.to_string() })?;
         files::write_private(&files::host_kubeconfig(dir), &text)?;
+        let link = files::kubectl(dir);
+        std::os::unix::fs::symlink(self.programs.path("kubectl")?, &link)
+            .map_err(|source| ClusterError::Storage { path: link, source })?;
         Ok(ApiClient::new(&text)?)
     }
 }
