@@ -178,6 +178,9 @@ impl Diagnose for InvalidObject {
     }
 
     fn fix(&self) -> String {
-        format!("correct {} of {} {}; until then its last good state stays in force", self.field, self.kind, self.name)
+        format!(
+            "correct {} {} (create it again if it was deleted); until then its last good state stays in force",
+            self.kind, self.name
+        )
     }
 }

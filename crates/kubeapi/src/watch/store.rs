@@ -43,7 +43,7 @@ pub(super) struct Store {
     pools: Kind<String, Result<IpPool, InvalidObject>>,
     blocks: Kind<String, Result<IpBlock, InvalidObject>>,
     pods: Kind<PodRef, Pod>,
-    /// Last usable form of pools that cannot be used as they are now.
+    /// Last usable form of every pool, also of those without a usable object now.
     last_good_pools: BTreeMap<String, IpPool>,
     wants_pods: bool,
 }
@@ -113,18 +113,43 @@ impl Store {
         match change {
             Change::Node(update) => self.nodes.apply(update),
             Change::Namespace(update) => self.namespaces.apply(update),
-            Change::Block(update) => self.blocks.apply(update),
             Change::Pod(update) => self.pods.apply(update),
+            Change::Block(update) => {
+                self.blocks.apply(update);
+                self.keep_good_pools();
+            }
             Change::Pool(update) => {
                 self.pools.apply(update);
-                for (name, pool) in &self.pools.objects {
-                    if let Ok(pool) = pool {
-                        self.last_good_pools.insert(name.clone(), pool.clone());
-                    }
-                }
-                self.last_good_pools.retain(|name, _| self.pools.objects.contains_key(name));
+                self.keep_good_pools();
             }
         }
+    }
+
+    /// A pool without a usable object stays as it was: one that was spoiled until it is repaired, one that
+    /// was deleted while nodes hold blocks of it. Without it nobody would know how to reach their pods.
+    fn keep_good_pools(&mut self) {
+        let good = self.pools.objects.iter().filter_map(|(name, pool)| Some((name.clone(), pool.clone().ok()?)));
+        self.last_good_pools.extend(good);
+        let (pools, blocks) = (&self.pools.objects, &self.blocks.objects);
+        self.last_good_pools.retain(|name, pool| {
+            let deleted = !pools.contains_key(name);
+            pool.disabled |= deleted;
+            !deleted || blocks.values().flatten().any(|block| block.pool == *name)
+        });
+    }
+
+    fn deleted_in_use(&self) -> impl Iterator<Item = InvalidObject> {
+        let deleted = self.last_good_pools.keys().filter(|name| !self.pools.objects.contains_key(*name));
+        deleted.map(|name| InvalidObject {
+            kind: "IPPool",
+            name: name.clone(),
+            field: "metadata.name",
+            value: name.clone(),
+            reason:
+                "was deleted while nodes hold blocks of it; it gives no new addresses, and its pods stay reachable \
+                     until the agents restart"
+                    .to_owned(),
+        })
     }
 
     /// Whether every kind was listed once.
@@ -161,7 +186,7 @@ impl Store {
         let blocks = self.blocks.objects.values().filter_map(|block| block.as_ref().err());
         WatchHealth {
             failing: failures.into_iter().filter_map(|(kind, reason)| Some((kind, reason.clone()?))).collect(),
-            invalid: pools.chain(blocks).cloned().collect(),
+            invalid: pools.chain(blocks).cloned().chain(self.deleted_in_use()).collect(),
         }
     }
 }
@@ -237,6 +262,19 @@ mod tests {
         assert_eq!(store.snapshot(1).pools["p"], pool("10.0.0.0/16"));
         assert_eq!(store.health().invalid, [bad]);
         store.apply(Change::Pool(Update::Delete("p".into())));
+        assert!(store.snapshot(1).pools.is_empty() && store.health().invalid.is_empty());
+    }
+
+    #[test]
+    fn a_pool_deleted_while_in_use_stays_for_the_pods_it_has() {
+        let mut store = listed();
+        store.apply(Change::Pool(Update::Set("p".into(), Ok(pool("10.0.0.0/16")))));
+        let block = IpBlock { cidr: "10.0.0.0/26".parse().unwrap(), pool: "p".into(), node: "a".into() };
+        store.apply(Change::Block(Update::Set("b".into(), Ok(block))));
+        store.apply(Change::Pool(Update::Delete("p".into())));
+        assert!(store.snapshot(1).pools["p"].disabled);
+        assert!(store.health().invalid[0].to_string().contains("IPPool p"));
+        store.apply(Change::Block(Update::Delete("b".into())));
         assert!(store.snapshot(1).pools.is_empty() && store.health().invalid.is_empty());
     }
 }
