@@ -13,6 +13,7 @@ mod check;
 pub mod cli;
 mod digest;
 mod error;
+mod in_use;
 mod layer;
 mod name;
 mod node_root;

@@ -7,7 +7,11 @@ use std::process::Output;
 use std::thread;
 
 use super::error::ImageError;
+use super::in_use;
 use super::store::{ImageStore, StoredImage};
+
+/// Archives of this name are read by the nodes.
+const EXPORT_PREFIX: &str = "export-";
 
 /// Imports `images` on every node. `run` runs an argument vector inside a
 /// node's namespaces; `ctr` is where that program is, seen from a node.
@@ -18,11 +22,15 @@ pub fn load_into_running<N: Sync>(
     nodes: &[(String, N)],
     run: impl Fn(&N, &[String]) -> io::Result<Output> + Sync,
 ) -> Result<(), ImageError> {
+    let alone = in_use::alone(store.directory())?;
+    in_use::remove_abandoned(store.directory(), &[EXPORT_PREFIX]);
     let archive = tempfile::Builder::new()
-        .prefix("export-")
+        .prefix(EXPORT_PREFIX)
         .suffix(".tar")
         .tempfile_in(store.directory())
         .map_err(ImageError::store("make a file in", store.directory()))?;
+    let _in_use = in_use::hold(archive.path())?;
+    drop(alone);
     store.export(images, io::BufWriter::with_capacity(256 * 1024, archive.as_file()))?;
     let argv = import_argv(ctr, archive.path());
     let names = images.iter().map(|image| image.name.short()).collect::<Vec<_>>().join(", ");

@@ -8,10 +8,15 @@ use std::path::{Path, PathBuf};
 
 use super::digest::{Digest, HashingWriter};
 use super::error::ImageError;
+use super::in_use;
 use super::oci::Descriptor;
+
+/// Directories of this name hold blobs on their way.
+const PREFIX: &str = "incoming-";
 
 /// Blobs that are complete but not yet in the store.
 pub(crate) struct Staging {
+    _in_use: File,
     directory: tempfile::TempDir,
     blobs: BTreeMap<Digest, (PathBuf, u64)>,
     files: u32,
@@ -28,11 +33,15 @@ pub(crate) struct BlobWriter {
 impl Staging {
     /// Below the store, so that moving a blob in is a rename.
     pub(crate) fn new(store: &Path) -> Result<Self, ImageError> {
+        // Nobody may take the new directory for an abandoned one.
+        let _alone = in_use::alone(store)?;
+        in_use::remove_abandoned(store, &[PREFIX]);
         let directory = tempfile::Builder::new()
-            .prefix("incoming-")
+            .prefix(PREFIX)
             .tempdir_in(store)
             .map_err(ImageError::store("make a directory in", store))?;
-        Ok(Self { directory, blobs: BTreeMap::new(), files: 0 })
+        let _in_use = in_use::hold(directory.path())?;
+        Ok(Self { _in_use, directory, blobs: BTreeMap::new(), files: 0 })
     }
 
     /// Opens a new blob.

@@ -11,6 +11,7 @@ use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,7 @@ use super::digest::Digest;
 use super::error::ImageError;
 use super::name::ImageName;
 use super::store::{ImageStore, StoredImage};
+use super::{in_use, node_root};
 
 /// Part of the template's key: raised when the way of unpacking changes.
 const FORMAT: &str = "1";
@@ -48,6 +50,8 @@ pub struct ContainerdPrograms {
 #[derive(Debug, Clone)]
 pub struct Template {
     directory: PathBuf,
+    /// Until node roots point into it, nothing else says that it is needed.
+    _in_use: Arc<File>,
 }
 
 // === impl ImageStore ===
@@ -61,8 +65,9 @@ impl ImageStore {
         if !directory.exists() {
             self.unpack(&images, programs, &directory)?;
         }
+        let _in_use = Arc::new(in_use::hold(&directory)?);
         self.drop_unused_templates(&directory);
-        Ok(Template { directory })
+        Ok(Template { directory, _in_use })
     }
 
     /// Unpacks all images of the store: a lab can use whatever was loaded,
@@ -108,7 +113,7 @@ impl ImageStore {
 
     /// The template holds the same blobs as the store: one copy is enough.
     fn share_blobs(&self, root: &Path) -> Result<(), ImageError> {
-        let blobs = root.join(super::node_root::BLOBS);
+        let blobs = root.join(node_root::BLOBS);
         for blob in fs::read_dir(&blobs).map_err(ImageError::store("read", &blobs))?.flatten() {
             let Some(digest) = blob.file_name().to_str().and_then(|hex| format!("sha256:{hex}").parse::<Digest>().ok())
             else {
@@ -128,7 +133,8 @@ impl ImageStore {
     fn drop_unused_templates(&self, wanted: &Path) {
         let Ok(entries) = fs::read_dir(self.templates()) else { return };
         for directory in entries.flatten().map(|entry| entry.path()) {
-            if directory != wanted && !super::node_root::has_users(&directory) {
+            let is_used = in_use::is_held(&directory) || node_root::has_users(&directory);
+            if directory != wanted && !is_used {
                 let _ = remove_tree(&directory);
             }
         }
@@ -146,7 +152,7 @@ impl Template {
     /// Gives a node's containerd a root (`/var/lib/containerd`) that shares the
     /// unpacked images. A root that has been in use is left as it is.
     pub fn prepare_node_root(&self, node_root: &Path) -> Result<(), ImageError> {
-        super::node_root::prepare(&self.directory, node_root)
+        node_root::prepare(&self.directory, node_root)
     }
 }
 
@@ -171,17 +177,16 @@ fn import(
         .map_err(|errno| failed("making namespaces (are you root?)", &errno.to_string()))?;
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
         .map_err(|errno| failed("making mounts private", &errno.to_string()))?;
-    // Socket paths have 107 characters: not the place for a long cache path.
-    let run = tempfile::Builder::new()
-        .prefix("seaway-images-")
-        .tempdir()
-        .map_err(ImageError::store("make a directory in", std::env::temp_dir()))?;
-    let config = run.path().join("config.toml");
-    fs::write(&config, containerd_config(&building.join("root"), run.path()))
-        .map_err(ImageError::store("write", &config))?;
+    // Sockets and state live as long as this mount namespace, and have short
+    // paths: a socket's may have 107 characters.
+    let run = Path::new("/run");
+    mount(Some("tmpfs"), run, Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, None::<&str>)
+        .map_err(|errno| failed("mounting a directory for sockets", &errno.to_string()))?;
+    let config = run.join("containerd.toml");
+    fs::write(&config, containerd_config(&building.join("root"), run)).map_err(ImageError::store("write", &config))?;
     let log = building.join("containerd.log");
     let mut containerd = Containerd::start(&programs.containerd, &config, &log)?;
-    let socket = run.path().join("containerd.sock");
+    let socket = run.join("containerd.sock");
     containerd.wait_ready(&socket)?;
     if !images.is_empty() {
         import_archive(store, images, &programs.ctr, &socket, &building.join("ctr.log"))?;
