@@ -60,7 +60,7 @@ impl Scene {
     }
 
     /// A TCP segment from pod one, addressed to its gateway as all it sends.
-    fn from_one(&self, destination: impl Into<IpAddr>) -> PacketBuilder {
+    fn sent_to(&self, destination: impl Into<IpAddr>) -> PacketBuilder {
         let destination = destination.into();
         let source: IpAddr = if destination.is_ipv4() { self.one.ipv4.into() } else { self.one.ipv6.into() };
         packet(source, destination).macs(self.one.pod_mac, self.one.host_mac)
@@ -83,11 +83,11 @@ fn address(text: &str) -> IpAddr {
 fn a_packet_to_a_local_pod_goes_straight_to_it_and_loses_a_hop() {
     let scene = Scene::new();
     let macs = [scene.two.pod_mac, scene.two.host_mac].concat();
-    let out = scene.expect("IPv4", scene.from_one(scene.two.ipv4).hop_limit(64), Verdict::Redirect);
+    let out = scene.expect("IPv4", scene.sent_to(scene.two.ipv4).hop_limit(64), Verdict::Redirect);
     assert_eq!(out[..12], macs, "the pod's MAC, from its own gateway's");
     assert_eq!(out[ETHERNET_BYTES + 8], 63);
     assert_eq!(internet_checksum(&out[ETHERNET_BYTES..ETHERNET_BYTES + 20]), 0);
-    let out = scene.expect("IPv6", scene.from_one(scene.two.ipv6).hop_limit(64), Verdict::Redirect);
+    let out = scene.expect("IPv6", scene.sent_to(scene.two.ipv6).hop_limit(64), Verdict::Redirect);
     assert_eq!(out[..12], macs);
     assert_eq!(out[ETHERNET_BYTES + 7], 63);
     let (one, two) = (scene.node.traffic(&scene.one), scene.node.traffic(&scene.two));
@@ -99,10 +99,10 @@ fn a_packet_to_a_local_pod_goes_straight_to_it_and_loses_a_hop() {
 fn a_packet_to_another_nodes_block_goes_into_the_tunnel() {
     let scene = Scene::new();
     for destination in ["10.88.2.9", "fd88:0:0:2::9"] {
-        let out = scene.expect(destination, scene.from_one(address(destination)), Verdict::Redirect);
+        let out = scene.expect(destination, scene.sent_to(address(destination)), Verdict::Redirect);
         assert_eq!(out[..12], [REMOTE_TUNNEL_MAC, TUNNEL_MAC].concat());
     }
-    let out = scene.expect("direct", scene.from_one(address("10.88.3.9")), Verdict::Redirect);
+    let out = scene.expect("direct", scene.sent_to(address("10.88.3.9")), Verdict::Redirect);
     assert_eq!(out[ETHERNET_BYTES + 8], 63);
 }
 
@@ -111,14 +111,14 @@ fn packets_that_do_not_fit_the_path_are_the_stacks() {
     let scene = Scene::new();
     // 20 bytes of IP and 20 of TCP.
     let fits = usize::try_from(MTU_BYTES).unwrap() - 40;
-    let remote = || scene.from_one(address("10.88.2.9"));
+    let remote = || scene.sent_to(address("10.88.2.9"));
     scene.expect("as large as fits", remote().payload_bytes(fits), Verdict::Redirect);
     scene.expect("one too many", remote().payload_bytes(fits + 1), Verdict::ToStack);
     let segment = MTU_BYTES - 40;
     let large = || scene.run(remote().payload_bytes(3_000));
     large().segments_of(segment).expect(&scene.node, "segments that fit", Verdict::Redirect);
     large().segments_of(segment + 1).expect(&scene.node, "segments that do not", Verdict::ToStack);
-    let remote = || scene.from_one(address("fd88:0:0:2::9"));
+    let remote = || scene.sent_to(address("fd88:0:0:2::9"));
     scene.expect("as large as fits, IPv6", remote().payload_bytes(fits - 20), Verdict::Redirect);
     scene.expect("one too many, IPv6", remote().payload_bytes(fits - 19), Verdict::ToStack);
 }
@@ -126,8 +126,8 @@ fn packets_that_do_not_fit_the_path_are_the_stacks() {
 #[test]
 fn what_is_unusual_is_the_stacks() {
     let scene = Scene::new();
-    let to_two = || scene.from_one(scene.two.ipv4);
-    let to_two_v6 = || scene.from_one(scene.two.ipv6);
+    let to_two = || scene.sent_to(scene.two.ipv4);
+    let to_two_v6 = || scene.sent_to(scene.two.ipv6);
     let unreachable = [3, 4, 0, 0, 0, 0, 0, 0];
     for (what, packet) in [
         ("last hop", to_two().hop_limit(1)),
@@ -140,21 +140,21 @@ fn what_is_unusual_is_the_stacks() {
         ("ICMP error", to_two().icmp(&unreachable)),
         ("ICMPv6 error", to_two_v6().icmp(&[1, 4, 0, 0, 0, 0, 0, 0])),
         ("GRE", to_two().protocol(47, &[0; 8])),
-        ("multicast", scene.from_one(address("224.0.0.5"))),
-        ("broadcast", scene.from_one(address("255.255.255.255"))),
-        ("IPv6 multicast", scene.from_one(address("ff02::1"))),
-        ("gateway", scene.from_one(address("169.254.1.1"))),
-        ("IPv6 gateway", scene.from_one(address("fe80::1"))),
-        ("elsewhere", scene.from_one(address("192.0.2.1"))),
-        ("elsewhere, IPv6", scene.from_one(address("2001:db8::1"))),
-        ("route that the host decides", scene.from_one(address("10.88.4.1"))),
-        ("the node's own address in a block", scene.from_one(address("10.88.1.0"))),
+        ("multicast", scene.sent_to(address("224.0.0.5"))),
+        ("broadcast", scene.sent_to(address("255.255.255.255"))),
+        ("IPv6 multicast", scene.sent_to(address("ff02::1"))),
+        ("gateway", scene.sent_to(address("169.254.1.1"))),
+        ("IPv6 gateway", scene.sent_to(address("fe80::1"))),
+        ("elsewhere", scene.sent_to(address("192.0.2.1"))),
+        ("elsewhere, IPv6", scene.sent_to(address("2001:db8::1"))),
+        ("route that the host decides", scene.sent_to(address("10.88.4.1"))),
+        ("the node's own address in a block", scene.sent_to(address("10.88.1.0"))),
         ("frame for someone else", to_two().destination_mac([2, 9, 9, 9, 9, 9])),
         ("broadcast frame", to_two().destination_mac([0xff; 6])),
     ] {
         scene.expect(what, packet, Verdict::ToStack);
     }
-    let echo = scene.from_one(scene.two.ipv4).icmp(&[8, 0, 0, 0, 0x12, 0x34, 0, 1]);
+    let echo = scene.sent_to(scene.two.ipv4).icmp(&[8, 0, 0, 0, 0x12, 0x34, 0, 1]);
     scene.expect("ICMP echo is usual", echo, Verdict::Redirect);
     assert_eq!(scene.node.traffic(&scene.one).sent_stack.packets, 21);
 }
@@ -163,10 +163,10 @@ fn what_is_unusual_is_the_stacks() {
 fn an_address_of_this_nodes_block_without_a_pod_is_dropped() {
     let scene = Scene::new();
     let drop = Verdict::Drop(DropReason::UnknownPod);
-    scene.expect("IPv4", scene.from_one(address("10.88.1.77")), drop);
-    scene.expect("IPv6", scene.from_one(address("fd88:0:0:1::77")), drop);
-    scene.expect("fragment", scene.from_one(address("10.88.1.77")).fragment(100), drop);
-    scene.run(scene.from_one(address("10.88.1.77"))).execute(&scene.node);
+    scene.expect("IPv4", scene.sent_to(address("10.88.1.77")), drop);
+    scene.expect("IPv6", scene.sent_to(address("fd88:0:0:1::77")), drop);
+    scene.expect("fragment", scene.sent_to(address("10.88.1.77")).fragment(100), drop);
+    scene.run(scene.sent_to(address("10.88.1.77"))).execute(&scene.node);
     let event = scene.node.events()[0];
     assert_eq!(abi::unmap_address(event.source), IpAddr::from(scene.one.ipv4));
     assert_eq!(abi::unmap_address(event.destination), address("10.88.1.77"));
@@ -178,7 +178,7 @@ fn an_address_of_this_nodes_block_without_a_pod_is_dropped() {
 fn an_unknown_link_may_send_nothing() {
     let scene = Scene::new();
     let stranger = scene.node.namespace.index("wire");
-    let packet = scene.from_one(scene.two.ipv4).build();
+    let packet = scene.sent_to(scene.two.ipv4).build();
     let run = TestRun::new(Program::FromPod, stranger, packet);
     run.expect(&scene.node, "stranger", Verdict::Drop(DropReason::UnknownEndpoint));
 }
@@ -193,10 +193,10 @@ fn flows_that_the_stack_knows_stay_there_in_both_directions() {
     let answer = packet(two, one).macs(scene.two.pod_mac, scene.two.host_mac).tcp(80, 40_000).build();
     let from_two = |frame| TestRun::new(Program::FromPod, scene.two.index, frame);
     from_two(answer).expect(&scene.node, "answer", Verdict::ToStack);
-    scene.expect("same direction", scene.from_one(two).tcp(40_000, 80), Verdict::ToStack);
-    scene.expect("other port", scene.from_one(two).tcp(40_001, 80), Verdict::Redirect);
-    scene.expect("ports swapped", scene.from_one(two).tcp(80, 40_000), Verdict::Redirect);
-    scene.expect("other protocol", scene.from_one(two).udp(40_000, 80), Verdict::Redirect);
+    scene.expect("same direction", scene.sent_to(two).tcp(40_000, 80), Verdict::ToStack);
+    scene.expect("other port", scene.sent_to(two).tcp(40_001, 80), Verdict::Redirect);
+    scene.expect("ports swapped", scene.sent_to(two).tcp(80, 40_000), Verdict::Redirect);
+    scene.expect("other protocol", scene.sent_to(two).udp(40_000, 80), Verdict::Redirect);
     let flows = scene.node.with(|fast_path| fast_path.stack_flows().unwrap());
     assert_eq!(flows.len(), 1, "{flows:?}");
     assert_eq!(scene.node.traffic(&scene.two).received_stack.packets, 1);
@@ -229,14 +229,14 @@ fn remembering_flows_can_be_switched_off() {
     let delivered = packet(scene.one.ipv4, scene.two.ipv4).macs(scene.two.host_mac, scene.two.pod_mac).build();
     TestRun::new(Program::ToPod, scene.two.index, delivered).expect(&scene.node, "delivered", Verdict::ToStack);
     assert!(scene.node.with(|fast_path| fast_path.stack_flows().unwrap()).is_empty());
-    scene.expect("same flow", scene.from_one(scene.two.ipv4), Verdict::Redirect);
+    scene.expect("same flow", scene.sent_to(scene.two.ipv4), Verdict::Redirect);
 }
 
 #[test]
 fn a_flood_of_drops_is_counted_whole_but_told_in_part() {
     let config = FastPathConfig { events_per_second: 10, event_burst: 25, ..FastPathConfig::default() };
     let scene = Scene::with_config(config);
-    scene.run(scene.from_one(address("10.88.1.77"))).times(5_000).execute(&scene.node);
+    scene.run(scene.sent_to(address("10.88.1.77"))).times(5_000).execute(&scene.node);
     let counters = scene.node.counters();
     assert_eq!(counters.drops[&DropReason::UnknownPod].packets, 5_000);
     let told = u64::try_from(scene.node.events().len()).unwrap();
@@ -249,7 +249,7 @@ fn a_flood_of_drops_is_counted_whole_but_told_in_part() {
 fn events_that_nobody_takes_are_counted_as_lost() {
     let config = FastPathConfig { event_burst: 100_000, ..FastPathConfig::default() };
     let scene = Scene::with_config(config);
-    scene.run(scene.from_one(address("10.88.1.77"))).times(10_000).execute(&scene.node);
+    scene.run(scene.sent_to(address("10.88.1.77"))).times(10_000).execute(&scene.node);
     let told = u64::try_from(scene.node.events().len()).unwrap();
     let loss = scene.node.counters().event_loss;
     assert!(loss.lost > 0, "{loss:?}");
