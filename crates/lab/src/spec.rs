@@ -79,8 +79,8 @@ impl Default for LabSpec {
 impl LabSpec {
     /// Reads and validates a `lab.yaml`.
     pub fn read(path: &Path) -> Result<Self, SpecError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| SpecError::Unreadable { path: path.to_owned(), source })?;
+        let text =
+            std::fs::read_to_string(path).map_err(|source| SpecError::Unreadable { path: path.to_owned(), source })?;
         let spec = Self::parse(&text).map_err(|reason| SpecError::Syntax { path: path.to_owned(), reason })?;
         spec.validate()?;
         Ok(spec)

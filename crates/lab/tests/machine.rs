@@ -3,7 +3,12 @@
 //! Needs root, and says so. The test program has its own `main`, because the
 //! lab starts its own program again as the init process of each node.
 
-#![expect(clippy::expect_used, clippy::indexing_slicing, clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails"
+)]
 
 use std::net::IpAddr;
 use std::process::ExitCode;
@@ -13,6 +18,7 @@ use clap::Parser;
 use seaway_lab::cli::LabArgs;
 use seaway_lab::machine::footprint::Footprint;
 use seaway_lab::machine::{Breakage, LabDir, Machine, Node, ProgramSpec};
+use seaway_lab::spec::Families;
 use seaway_lab::{LabError, LabSpec};
 
 /// Time the kernel has to give back what was used.
@@ -33,8 +39,9 @@ struct Lab {
 
 type Test = (&'static str, fn());
 
-const TESTS: [Test; 5] = [
+const TESTS: [Test; 6] = [
     ("a_machine_comes_and_goes_without_trace", a_machine_comes_and_goes_without_trace),
+    ("ten_nodes_of_one_family_reach_each_other", ten_nodes_of_one_family_reach_each_other),
     ("faults_break_and_heal", faults_break_and_heal),
     ("programs_are_supervised", programs_are_supervised),
     ("a_power_cycled_node_keeps_its_disk", a_power_cycled_node_keeps_its_disk),
@@ -89,6 +96,23 @@ fn a_machine_comes_and_goes_without_trace() {
     Machine::destroy(&lab.dir).expect("removing what is gone is no error");
 }
 
+fn ten_nodes_of_one_family_reach_each_other() {
+    for families in [Families::Ipv4, Families::Ipv6] {
+        let spec = LabSpec { nodes: 10, racks: 3, families, link_mtu_bytes: 9000, ..LabSpec::default() };
+        let start = Instant::now();
+        let lab = Lab::of(LabSpec { name: "test-ten".into(), ..spec });
+        println!("  10 nodes in {:.3} s", start.elapsed().as_secs_f64());
+        let last = lab.machine.node("n10").unwrap().addresses();
+        assert_eq!(last.len(), 1);
+        let first = lab.machine.node("n1").unwrap();
+        assert!(pings_with(first, last[0], &["-s", "8900"]), "n1 does not reach n10 at {}", last[0]);
+        // A plain connection crosses the router as well.
+        let listener =
+            lab.machine.node("n10").unwrap().run_in(|| std::net::TcpListener::bind((last[0], 0))).unwrap().unwrap();
+        first.dial(listener.local_addr().unwrap()).unwrap();
+    }
+}
+
 fn faults_break_and_heal() {
     let mut lab = Lab::create("test-faults", 3, 2);
     let [first, second, third] = ["n1", "n2", "n3"].map(|name| lab.machine.node(name).unwrap().clone());
@@ -127,9 +151,13 @@ fn programs_are_supervised() {
     node.start(program("brief", &["sh", "-c", "echo last words; exit 3"], false)).unwrap();
     until("brief ended", || node.program("brief").unwrap().pid.is_none());
     let status = node.program("brief").unwrap();
-    assert_eq!((status.last_exit.as_deref(), status.last_lines), (Some("exit status 3"), vec!["last words".to_owned()]));
+    assert_eq!(
+        (status.last_exit.as_deref(), status.last_lines),
+        (Some("exit status 3"), vec!["last words".to_owned()])
+    );
 
-    node.start(ProgramSpec { cgroup: Some("/system/lasting".into()), ..program("lasting", &["sleep", "1000"], true) }).unwrap();
+    node.start(ProgramSpec { cgroup: Some("/system/lasting".into()), ..program("lasting", &["sleep", "1000"], true) })
+        .unwrap();
     let pid = node.program("lasting").unwrap().pid.unwrap().to_string();
     let shown = |file: &str| {
         let output = node.exec(&["cat", &format!("/proc/{pid}/{file}")]).unwrap();
@@ -163,7 +191,9 @@ fn a_power_cycled_node_keeps_its_disk() {
     let mut lab = Lab::create("test-power", 2, 1);
     let node = lab.machine.node("n1").unwrap().clone();
     node.start(program("lasting", &["sleep", "1000"], true)).unwrap();
-    assert!(node.exec(&["sh", "-c", "echo kept > /var/lib/kubelet/file; echo lost > /run/file"]).unwrap().status.success());
+    assert!(
+        node.exec(&["sh", "-c", "echo kept > /var/lib/kubelet/file; echo lost > /run/file"]).unwrap().status.success()
+    );
     assert_eq!(std::fs::read_to_string(node.path("/var/lib/kubelet/file")).unwrap(), "kept\n");
     lab.break_down(Breakage::Loss { node: "n1".into(), percent: 0.0 });
     lab.break_down(Breakage::Stop { node: "n1".into() });
@@ -206,8 +236,11 @@ fn names_are_taken_once_and_ruins_are_cleared() {
 
 impl Lab {
     fn create(name: &str, nodes: u32, racks: u32) -> Self {
-        let dir = LabDir::new(name);
-        let spec = LabSpec { name: name.into(), nodes, racks, ..LabSpec::default() };
+        Self::of(LabSpec { name: name.into(), nodes, racks, ..LabSpec::default() })
+    }
+
+    fn of(spec: LabSpec) -> Self {
+        let dir = LabDir::new(&spec.name);
         let machine = Machine::create(&spec, &dir).unwrap_or_else(|error| panic!("{error}: {:?}", error));
         Self { machine, dir }
     }

@@ -3,7 +3,7 @@
 use comfy_table::{Table, presets};
 
 use super::{cluster, image};
-use crate::error::Result;
+use crate::error::{LabError, Result};
 use crate::machine::{Fault, LabDir, LabState, Machine, lab_names};
 
 /// One lab: its nodes, then what is broken.
@@ -25,16 +25,15 @@ pub(super) fn list() -> Result<()> {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(["NAME", "NODES", "STATE"]);
     for name in lab_names()? {
-        let (nodes, state) = match LabState::read(&LabDir::new(&name)) {
-            Ok(state) => {
-                let word = match (state.complete, state.any_alive()) {
-                    (true, true) => "running",
-                    (false, true) => "being made, or abandoned",
-                    (_, false) => "abandoned",
-                };
-                (state.spec.nodes.to_string(), word)
-            }
-            Err(_) => ("-".to_owned(), "abandoned"),
+        let dir = LabDir::new(&name);
+        let state = LabState::read(&dir).ok();
+        let nodes = state.as_ref().map_or_else(|| "-".to_owned(), |state| state.spec.nodes.to_string());
+        // Only who makes or removes a lab holds its lock for long.
+        let changing = matches!(dir.try_lock(), Err(LabError::Busy { .. }));
+        let state = match state {
+            _ if changing => "changing",
+            Some(state) if state.complete && state.any_alive() => "running",
+            _ => "abandoned",
         };
         table.add_row([name, nodes, state.to_owned()]);
     }

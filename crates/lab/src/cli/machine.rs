@@ -85,7 +85,11 @@ impl PcapArgs {
         // Names are not looked up: a node has no name server by itself.
         let mut argv: Vec<OsString> = ["tcpdump", "-n", "-i"].map(OsString::from).into();
         argv.push(self.interface.clone().into());
-        argv.extend(if self.write.is_some() { ["-U", "-w", "-"].map(OsString::from).to_vec() } else { vec!["-l".into()] });
+        argv.extend(if self.write.is_some() {
+            ["-U", "-w", "-"].map(OsString::from).to_vec()
+        } else {
+            vec!["-l".into()]
+        });
         argv.extend(self.filter.iter().cloned());
         let mut command = Machine::open(dir)?.inside(&self.node)?.command(&argv)?;
         if let Some(path) = self.write.as_ref().filter(|path| path.as_os_str() != "-") {

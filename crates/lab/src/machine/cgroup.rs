@@ -169,8 +169,7 @@ pub(crate) fn labs() -> Result<BTreeSet<String>> {
     for hierarchy in hierarchies()? {
         let Ok(entries) = fs::read_dir(&hierarchy.mount_point) else { continue };
         names.extend(
-            entries
-                .filter_map(|entry| Some(entry.ok()?.file_name().to_str()?.strip_prefix("seaway-lab-")?.to_owned())),
+            entries.filter_map(|entry| Some(entry.ok()?.file_name().to_str()?.strip_prefix("seaway-lab-")?.to_owned())),
         );
     }
     Ok(names)
@@ -269,8 +268,20 @@ fn is_hierarchy_option(option: &str) -> bool {
     option.starts_with("name=")
         || matches!(
             option,
-            "cpu" | "cpuacct" | "cpuset" | "memory" | "devices" | "freezer" | "net_cls" | "net_prio" | "blkio"
-                | "perf_event" | "hugetlb" | "pids" | "rdma" | "misc"
+            "cpu"
+                | "cpuacct"
+                | "cpuset"
+                | "memory"
+                | "devices"
+                | "freezer"
+                | "net_cls"
+                | "net_prio"
+                | "blkio"
+                | "perf_event"
+                | "hugetlb"
+                | "pids"
+                | "rdma"
+                | "misc"
         )
 }
 

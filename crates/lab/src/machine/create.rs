@@ -80,7 +80,10 @@ fn build(state: &mut LabState, dir: &LabDir) -> Result<()> {
                 scope.spawn(move || Ok((name.to_owned(), start_init(dir, layout, name)?)))
             })
             .collect();
-        threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
     });
     for result in started {
         let (name, init) = result?;
@@ -98,9 +101,10 @@ fn plug_in_all(state: &LabState, layout: &Layout) -> Result<()> {
     }
     wire::run_ip_batch(state.init(WIRE)?, WIRE, &batch)?;
     std::thread::scope(|scope| {
-        let threads: Vec<_> =
-            layout.hosts().map(|host| scope.spawn(move || configure_host(state, host))).collect();
-        threads.into_iter().try_for_each(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        let threads: Vec<_> = layout.hosts().map(|host| scope.spawn(move || configure_host(state, host))).collect();
+        threads
+            .into_iter()
+            .try_for_each(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     })
 }
 
@@ -143,9 +147,10 @@ pub(super) fn start_init(dir: &LabDir, layout: &Layout, name: &str) -> Result<Pr
         let _ = child.kill();
     }
     child.wait().on_system("wait for the init process", name)?;
-    result?.ok_or_else(|| LabError::NodeStart {
-        node: name.to_owned(),
-        reason: format!("its init process ended early, see {}", log_file.display()),
+    result?.ok_or_else(|| {
+        let log = fs::read_to_string(&log_file).unwrap_or_default();
+        let reason = format!("its init process ended early: {}", log.trim());
+        LabError::NodeStart { node: name.to_owned(), reason }
     })
 }
 
@@ -156,10 +161,8 @@ fn prepare(dir: &LabDir, layout: &Layout, name: &str) -> Result<InitConfig> {
     for directory in [&mount_point, &dir.control(name), &dir.logs(name)] {
         fs::create_dir_all(directory).on_file("create", directory)?;
     }
-    let mut binds: Vec<(PathBuf, PathBuf)> = vec![
-        ("/var/log/seaway-lab".into(), dir.logs(name)),
-        (dir.shared(), dir.shared()),
-    ];
+    let mut binds: Vec<(PathBuf, PathBuf)> =
+        vec![("/var/log/seaway-lab".into(), dir.logs(name)), (dir.shared(), dir.shared())];
     if host.is_some_and(|host| host.kind == HostKind::Node) {
         for inside in DISK_DIRECTORIES {
             let directory = dir.disk(name).join(inside.trim_start_matches('/'));
@@ -195,10 +198,15 @@ fn hosts_file(layout: &Layout) -> String {
 
 fn await_ready(mut reports: BufReader<ChildStdout>, name: &str) -> Result<Option<ProcessId>> {
     let give_up = Instant::now() + START_TIMEOUT;
-    let mut started = None;
+    let (mut started, mut ready) = (None, false);
     loop {
+        // The second stage may be ready before the first has told its pid.
+        if ready && started.is_some() {
+            return Ok(started);
+        }
         if reports.buffer().is_empty() {
-            let left = PollTimeout::try_from(give_up.saturating_duration_since(Instant::now())).unwrap_or(PollTimeout::MAX);
+            let left =
+                PollTimeout::try_from(give_up.saturating_duration_since(Instant::now())).unwrap_or(PollTimeout::MAX);
             let mut sources = [PollFd::new(reports.get_ref().as_fd(), PollFlags::POLLIN)];
             if poll(&mut sources, left).on_system("wait for the init process", name)? == 0 {
                 let reason = format!("its init process was not ready within {} s", START_TIMEOUT.as_secs());
@@ -211,7 +219,7 @@ fn await_ready(mut reports: BufReader<ChildStdout>, name: &str) -> Result<Option
         }
         match serde_json::from_str(&line) {
             Ok(Report::Started { pid }) => started = ProcessId::of(pid),
-            Ok(Report::Ready) => return Ok(started),
+            Ok(Report::Ready) => ready = true,
             Ok(Report::Failed(reason)) => return Err(LabError::NodeStart { node: name.to_owned(), reason }),
             Err(error) => {
                 let reason = format!("its init process said {line:?}: {error}");

@@ -176,7 +176,10 @@ mod tests {
         let faults = [Fault::Partition { rack: "r2".into() }, Fault::Loss { node: "n1".into(), percent: 2.5 }];
         let script = nft_script(&faults, &layout);
         assert!(script.contains("iifname rack2 drop\noifname rack2 drop"), "{script}");
-        assert!(script.contains("hook egress device port-n1 priority 0\nnumgen random mod 10000 < 250 drop"), "{script}");
+        assert!(
+            script.contains("hook egress device port-n1 priority 0\nnumgen random mod 10000 < 250 drop"),
+            "{script}"
+        );
         assert_eq!(
             nft_script(&[], &layout),
             "table inet seaway_lab_partition\ndelete table inet seaway_lab_partition\n\

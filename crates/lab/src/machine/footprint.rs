@@ -88,7 +88,8 @@ impl Footprint {
             let section = if kind == "prog" { "BPF programs" } else { "BPF maps" };
             // Details are on the indented lines, and change with use.
             let lines = output("bpftool", &["bpftool", kind, "show"])?;
-            footprint.add(section, lines.lines().filter(|line| !line.starts_with(['\t', ' '])).map(str::to_owned).collect());
+            footprint
+                .add(section, lines.lines().filter(|line| !line.starts_with(['\t', ' '])).map(str::to_owned).collect());
         }
         footprint.add("mounts", mounts()?);
         footprint.add("cgroups", cgroups()?);
@@ -202,7 +203,8 @@ fn processes(lab: &str) -> Result<BTreeSet<String>> {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
         let Some(process) = ProcessId::of(pid) else { continue };
         let arguments = process.arguments().join(" ");
-        if cgroup::is_member(pid, &group) || names_lab(&arguments, lab) || arguments.contains(&format!("{directory}/")) {
+        if cgroup::is_member(pid, &group) || names_lab(&arguments, lab) || arguments.contains(&format!("{directory}/"))
+        {
             found.insert(format!("{pid} {arguments}"));
         }
     }
@@ -234,7 +236,9 @@ fn list(directory: &Path, levels: u32, found: &mut BTreeSet<String>) {
 fn settings() -> BTreeSet<String> {
     SETTINGS
         .iter()
-        .filter_map(|name| Some(format!("{name} = {}", fs::read_to_string(Path::new("/proc/sys").join(name)).ok()?.trim())))
+        .filter_map(|name| {
+            Some(format!("{name} = {}", fs::read_to_string(Path::new("/proc/sys").join(name)).ok()?.trim()))
+        })
         .collect()
 }
 

@@ -165,9 +165,9 @@ impl Machine {
         match fault {
             Fault::Link { node } => self.set_port(state, node, "up"),
             Fault::Mtu { node, .. } => self.set_port(state, node, &format!("mtu {}", state.spec.link_mtu_bytes)),
-            Fault::Freeze { processes, .. } => processes
-                .iter()
-                .try_for_each(|process| process.signal(Signal::CONT).on_system("wake", &format!("process {}", process.pid))),
+            Fault::Freeze { processes, .. } => processes.iter().try_for_each(|process| {
+                process.signal(Signal::CONT).on_system("wake", &format!("process {}", process.pid))
+            }),
             Fault::Partition { .. } | Fault::Loss { .. } => self.enforce(state),
             Fault::Power { .. } => Ok(()),
         }

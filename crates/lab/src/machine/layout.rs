@@ -185,7 +185,10 @@ mod tests {
         let racks: Vec<_> = layout.nodes.iter().map(|node| node.rack.as_str()).collect();
         assert_eq!(racks, ["r1", "r1", "r2"]);
         let third = layout.host("n3").unwrap();
-        assert_eq!(third.addresses, ["172.31.1.12/24".parse::<IpNet>().unwrap(), "fd00:172:31:1::c/64".parse().unwrap()]);
+        assert_eq!(
+            third.addresses,
+            ["172.31.1.12/24".parse::<IpNet>().unwrap(), "fd00:172:31:1::c/64".parse().unwrap()]
+        );
         assert_eq!(third.gateways, layout.rack("r2").unwrap().gateways);
         assert_eq!(layout.outside.address(true), Some("172.31.255.10".parse().unwrap()));
         assert_eq!(layout.outside.address(false), Some("fd00:172:31:ffff::a".parse().unwrap()));

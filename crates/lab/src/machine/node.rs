@@ -168,11 +168,7 @@ impl Node {
 }
 
 /// Runs `work` on a thread in the network namespace of `init`.
-pub(crate) fn in_network_of<T: Send>(
-    init: ProcessId,
-    name: &str,
-    work: impl FnOnce() -> T + Send,
-) -> Result<T> {
+pub(crate) fn in_network_of<T: Send>(init: ProcessId, name: &str, work: impl FnOnce() -> T + Send) -> Result<T> {
     let descriptor = init.open().ok_or_else(|| LabError::NodeDown { node: name.to_owned() })?;
     std::thread::scope(|scope| {
         let thread = scope.spawn(move || setns(descriptor, CloneFlags::CLONE_NEWNET).map(|()| work()));

@@ -14,7 +14,10 @@ fn an_empty_file_is_the_default_lab() {
     let spec = LabSpec::parse("").unwrap();
     assert_eq!(spec, LabSpec::default());
     spec.validate().unwrap();
-    assert_eq!(spec.dns_addresses(), ["10.96.0.10".parse::<std::net::IpAddr>().unwrap(), "fd00:96::a".parse().unwrap()]);
+    assert_eq!(
+        spec.dns_addresses(),
+        ["10.96.0.10".parse::<std::net::IpAddr>().unwrap(), "fd00:96::a".parse().unwrap()]
+    );
 }
 
 #[test]

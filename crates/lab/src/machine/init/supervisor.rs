@@ -80,10 +80,10 @@ impl Supervisor {
             }
             let timeout = match self.programs.next_due() {
                 // One millisecond more: the timeout is cut down to whole ones.
-                Some(due) => PollTimeout::try_from(
-                    due.saturating_duration_since(Instant::now()) + Duration::from_millis(1),
-                )
-                .unwrap_or(PollTimeout::MAX),
+                Some(due) => {
+                    PollTimeout::try_from(due.saturating_duration_since(Instant::now()) + Duration::from_millis(1))
+                        .unwrap_or(PollTimeout::MAX)
+                }
                 None => PollTimeout::NONE,
             };
             let mut sources = [
