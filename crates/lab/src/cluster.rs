@@ -11,6 +11,7 @@ pub mod dns;
 pub mod error;
 pub mod files;
 pub mod forwarder;
+pub mod limits;
 pub mod pki;
 pub mod programs;
 pub mod progress;
@@ -23,11 +24,14 @@ pub use error::ClusterError;
 use crate::error::Result;
 use crate::machine::{LabDir, Machine};
 
-/// Removes a lab: the forwarder first, then its nodes with all their programs.
+/// Removes a lab: the forwarder first, then its nodes with all their programs,
+/// and with the last lab the machine's raised limit.
 ///
 /// # Errors
 /// Something cannot be removed; the rest is.
 pub fn down(dir: &LabDir) -> Result<()> {
     forwarder::stop(dir);
-    Machine::destroy(dir)
+    let removed = Machine::destroy(dir);
+    let restored = limits::restore();
+    removed.and(restored.map_err(Into::into))
 }

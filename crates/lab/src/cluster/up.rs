@@ -70,6 +70,7 @@ pub fn up(options: &UpOptions, progress: &Progress) -> Result<Lab> {
         machine.map(|machine| (machine, programs))
     })?;
     let result = programs.map_err(LabError::from).and_then(|programs| {
+        super::limits::raise()?;
         let ready_after = Up::new(options, progress, &machine, programs)?.run()?;
         machine.set_complete()?;
         Ok(ready_after)

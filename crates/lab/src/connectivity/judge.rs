@@ -61,8 +61,12 @@ fn cut_nodes(all: &[Outcome], open: &mut Vec<&Outcome>, findings: &mut Vec<Strin
             findings.push(format!("node {node} unreachable from everyone: link down?"));
         }
     }
-    // Whatever else a node without a link does not reach needs no sentence of its own.
+    // Whatever else a node without a link does not reach needs no sentence of
+    // its own, nor do Services some of whose pods are on it.
     open.retain(|outcome| {
+        if !cut.is_empty() && matches!(outcome.check.kind, Kind::ClusterIp | Kind::Dns | Kind::NodePort) {
+            return false;
+        }
         let touches = |node: Option<&str>| node.is_some_and(|node| cut.contains(node));
         let crosses = ends(outcome).is_some() || outcome.check.from.node().is_none() || outcome.check.to_node.is_none();
         !(crosses && (touches(outcome.check.from.node()) || touches(outcome.check.to_node.as_deref())))
