@@ -371,7 +371,8 @@ impl<'a> Planner<'a> {
         let direct = neighbor.map(|next_hop| (Via::Direct { next_hop }, self.underlay.mtu_bytes));
         let tunneled = || {
             let tunnel = tunnel?;
-            let peer = tunnel.peers.iter().find(|peer| peer.node == block.node)?;
+            let place = tunnel.peers.binary_search_by(|peer| peer.node.cmp(&block.node)).ok()?;
+            let peer = tunnel.peers.get(place)?;
             let next_hop = tunnel_next_hop(node, peer.underlay_address, block.cidr.addr().is_ipv6());
             Some((Via::Tunnel { next_hop, mac: peer.mac }, tunnel.mtu_bytes))
         };

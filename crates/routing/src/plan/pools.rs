@@ -1,10 +1,10 @@
 //! Which pools may be used: a pool that collides with something is left out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use seaway_model::{IpPool, Snapshot};
+use seaway_model::{IpPool, NodeName, Snapshot};
 
 use super::PlanError;
 
@@ -21,18 +21,23 @@ pub(super) fn usable_pools<'a>(
     underlay: &[IpNet],
     service_cidrs: &[IpNet],
 ) -> (BTreeMap<&'a str, &'a IpPool>, Vec<PlanError>) {
-    let in_use = |pool: &IpPool| snapshot.blocks.values().any(|block| block.pool == pool.name);
+    let in_use: BTreeSet<&str> = snapshot.blocks.values().map(|block| block.pool.as_str()).collect();
     let mut candidates: Vec<&IpPool> = snapshot.pools.values().collect();
-    candidates.sort_by_key(|pool| (!in_use(pool), pool.name.as_str()));
+    candidates.sort_by_key(|pool| (!in_use.contains(pool.name.as_str()), pool.name.as_str()));
+    let nodes = snapshot.nodes.iter();
+    let node_addresses: BTreeMap<IpAddr, &NodeName> =
+        nodes.flat_map(|(name, node)| node.addresses.iter().map(move |address| (*address, name))).collect();
     let mut usable: BTreeMap<&str, &IpPool> = BTreeMap::new();
+    let mut by_first_address: BTreeMap<IpAddr, &IpPool> = BTreeMap::new();
     let mut problems = Vec::new();
     for pool in candidates {
         let checked = check_shape(pool)
-            .and_then(|()| check_surroundings(pool, snapshot, underlay, service_cidrs))
-            .and_then(|()| check_overlap(pool, &usable));
+            .and_then(|()| check_surroundings(pool, &node_addresses, underlay, service_cidrs))
+            .and_then(|()| check_overlap(pool, &by_first_address));
         match checked {
             Ok(()) => {
                 usable.insert(&pool.name, pool);
+                by_first_address.insert(pool.cidr.network(), pool);
             }
             Err(problem) => problems.push(problem),
         }
@@ -59,7 +64,7 @@ fn check_shape(pool: &IpPool) -> Result<(), PlanError> {
 
 fn check_surroundings(
     pool: &IpPool,
-    snapshot: &Snapshot,
+    nodes: &BTreeMap<IpAddr, &NodeName>,
     underlay: &[IpNet],
     service_cidrs: &[IpNet],
 ) -> Result<(), PlanError> {
@@ -70,23 +75,21 @@ fn check_surroundings(
     if let Some(service_cidr) = service_cidrs.iter().find(|range| overlap(&pool.cidr, range)) {
         return Err(PlanError::PoolOverlapsServices { pool: name(), cidr: pool.cidr, service_cidr: *service_cidr });
     }
-    for (node, object) in &snapshot.nodes {
-        if let Some(address) = object.addresses.iter().find(|address| pool.cidr.contains(*address)) {
-            return Err(PlanError::PoolHoldsNode {
-                pool: name(),
-                cidr: pool.cidr,
-                node: node.clone(),
-                address: *address,
-            });
-        }
+    if let Some((address, node)) = nodes.range(pool.cidr.network()..=pool.cidr.broadcast()).next() {
+        let node = (*node).clone();
+        return Err(PlanError::PoolHoldsNode { pool: name(), cidr: pool.cidr, node, address: *address });
     }
     Ok(())
 }
 
-fn check_overlap(pool: &IpPool, accepted: &BTreeMap<&str, &IpPool>) -> Result<(), PlanError> {
-    match accepted.values().find(|other| overlap(&pool.cidr, &other.cidr)) {
+/// Ranges are nested or disjoint, so only the neighbors by first address can overlap.
+fn check_overlap(pool: &IpPool, accepted: &BTreeMap<IpAddr, &IpPool>) -> Result<(), PlanError> {
+    let (first, last) = (pool.cidr.network(), pool.cidr.broadcast());
+    let before = accepted.range(..=first).next_back();
+    let inside = accepted.range(first..=last).next();
+    match before.into_iter().chain(inside).find(|(_, other)| overlap(&pool.cidr, &other.cidr)) {
         None => Ok(()),
-        Some(other) => Err(PlanError::PoolsOverlap {
+        Some((_, other)) => Err(PlanError::PoolsOverlap {
             pool: pool.name.clone(),
             cidr: pool.cidr,
             other: other.name.clone(),

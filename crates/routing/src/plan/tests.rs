@@ -189,6 +189,7 @@ fn a_bad_pool_is_named_and_the_good_ones_stay_in_force() {
         ("10.96.128.0/24", 26, 209),
         ("172.19.0.0/24", 26, 210),
         ("10.244.128.0/24", 26, 211),
+        ("10.240.0.0/12", 26, 211),
         ("10.0.0.0/8", 26, 209),
     ] {
         let mut snapshot = cluster(Encapsulation::Vxlan);
@@ -246,4 +247,22 @@ fn tunnel_macs_are_local_unicast_and_stable() {
     for mac in ["172.18.0.2", "fd00::1"].map(|text| tunnel_mac(address(text))) {
         assert_eq!(mac.0[0] & 0b11, 0b10, "{mac}");
     }
+}
+
+#[test]
+fn five_thousand_nodes_are_planned_in_a_moment() {
+    let mut snapshot = Snapshot::default();
+    for number in 0..5000u16 {
+        let [high, low] = number.to_be_bytes();
+        let pod_cidrs =
+            vec![net(&format!("10.{}.{low}.0/24", 100 + high)), net(&format!("fd00:244:0:{number:x}::/64"))];
+        let addresses = vec![IpAddr::from([172, 20, high, low])];
+        snapshot.nodes.insert(NodeName(format!("n{number}")), Node { addresses, pod_cidrs, ..Node::default() });
+    }
+    let snapshot = crate::ipam::with_node_pod_cidrs(&snapshot, Encapsulation::Vxlan, true);
+    let begun = std::time::Instant::now();
+    let plan = network_plan(&snapshot, &"n7".into(), &underlay(1500), &options()).unwrap();
+    assert_eq!((plan.routes.len(), plan.local_blocks.len()), (9998, 2));
+    // Quadratic work would take a minute here; this takes some tens of milliseconds.
+    assert!(begun.elapsed().as_secs() < 10, "{:?}", begun.elapsed());
 }
