@@ -143,7 +143,9 @@ impl<'a> Contents<'a> {
             if count >= MOST_ENTRIES {
                 return Err(unreadable(io::Error::other(format!("it has more than {MOST_ENTRIES} entries"))));
             }
-            let mut entry = entry.map_err(unreadable)?;
+            // The tar reader's own message quotes the bytes it could not read.
+            let mut entry =
+                entry.map_err(|_| unreadable(io::Error::other(format!("tar entry {} is damaged", count + 1))))?;
             let path = clean(&entry.path().map_err(unreadable)?);
             match entry.header().entry_type() {
                 tar::EntryType::Regular | tar::EntryType::Continuous => {
