@@ -51,12 +51,12 @@ fn audits_repair_the_source_check() {
     let pod = world.a.pod(11);
     let index = pod.link.host_index;
     for (set, element) in [
-        ("pod_links", format!("{}", pod.link.host_interface)),
+        // `nft` takes the number in this set for one in network byte order.
+        ("pod_links", index.swap_bytes().to_string()),
         ("pod_macs", format!("{} . {}", pod.link.host_interface, pod.link.pod_mac)),
         ("pod_addresses_v4", format!("{} . 10.83.1.11", pod.link.host_interface)),
     ] {
         for family in ["inet", "arp"] {
-            println!("{}", world.a.namespace.exec("nft list ruleset"));
             world.a.namespace.exec(&format!("nft delete element {family} seaway {set} {{ {element} }}"));
             let found = world.a.audit();
             assert_eq!(found.len(), 1, "{family} {set} of interface {index}: {found:#?}");

@@ -95,8 +95,9 @@ fn plug(switch: &Namespace, namespace: &Namespace, number: u8) {
     let port = format!("port{number}");
     switch.ip(&format!("link add {port} type veth peer name eth0 netns {}", namespace.path().display()));
     switch.ip(&format!("link set {port} master bridge0 up"));
-    // No address that comes up by itself a second later.
+    // A link-local address that does not come up by itself a second later.
     namespace.ip("link set eth0 addrgenmode none");
+    namespace.ip(&format!("-6 addr add fe80::{number}/64 dev eth0 nodad"));
     namespace.ip(&format!("addr add 192.0.2.{number}/24 dev eth0"));
     namespace.ip(&format!("-6 addr add 2001:db8::{number}/64 dev eth0 nodad"));
     namespace.ip("link set eth0 up");
@@ -134,7 +135,6 @@ impl World {
         switch.ip("link set bridge0 up");
         let outside = Namespace::new();
         plug(&switch, &outside, 100);
-        // The address above is 192.0.2.100 but 2001:db8::100 in hexadecimal.
         let snapshot = snapshot(encapsulation);
         let a = Node::new(&switch, "a", 1, backend, &snapshot);
         let b = Node::new(&switch, "b", 2, backend, &snapshot);
