@@ -40,6 +40,12 @@ impl Ipam {
         wishes
     }
 
+    /// Whether `block` is one of ours, be it that the API has lost it.
+    #[must_use]
+    pub fn holds(&self, block: &IpNet) -> bool {
+        self.blocks.contains_key(block)
+    }
+
     /// The API made `block` ours.
     pub fn claimed(&mut self, block: &IpBlock, now: Duration) {
         self.given_back.remove(&block.cidr);
