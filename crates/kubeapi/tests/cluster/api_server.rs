@@ -176,8 +176,10 @@ fn program(names: &[&str]) -> PathBuf {
     let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache"))).unwrap_or_default();
     let mut directories: Vec<PathBuf> =
         std::env::var_os("SEAWAY_KUBERNETES_BIN").map(PathBuf::from).into_iter().collect();
-    if let Ok(entries) = fs::read_dir(cache.join("seaway")) {
-        directories.extend(entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()));
+    // The lab builds them into `programs/NAME-VERSION/`.
+    for parent in [cache.join("seaway/programs"), cache.join("seaway")] {
+        let entries = fs::read_dir(parent).into_iter().flatten().flatten();
+        directories.extend(entries.map(|entry| entry.path()).filter(|path| path.is_dir()));
     }
     let found = directories
         .iter()
