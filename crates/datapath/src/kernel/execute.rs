@@ -14,7 +14,7 @@ use super::nft::Nft;
 use super::read::Links;
 use super::rtnetlink::route::{Existing, RouteInfo};
 use super::rtnetlink::{address, link, neighbor, route};
-use super::setting;
+use super::setting::Settings;
 use crate::DatapathError;
 use crate::plan::{
     Element, FastRoute, Key, NftSet, Operation, RouteTarget, TUNNEL_DEVICE, TunnelDevice, Value, WantedObjects,
@@ -26,6 +26,7 @@ pub(super) struct Executor<'a> {
     pub(super) nft: &'a Nft,
     pub(super) fast_path: Option<&'a mut FastPath>,
     pub(super) links: &'a mut Links,
+    pub(super) settings: &'a Settings,
     /// What to keep with our nftables table.
     pub(super) note: &'a str,
 }
@@ -66,7 +67,7 @@ impl Executor<'_> {
         for operation in operations {
             if let Operation::Put { key, value: Value::Text(value), .. } = operation
                 && let Key::Setting(path) | Key::TunnelSetting(path) = key
-                && let Err(error) = setting::write(path, value)
+                && let Err(error) = self.settings.write(path, value)
             {
                 failures.insert(key.clone(), error);
             }

@@ -16,7 +16,8 @@ use super::nflog::DropLog;
 use super::nft::Nft;
 use super::read::{self, Links};
 use super::rtnetlink::link;
-use super::{probe, setting, underlay};
+use super::setting::Settings;
+use super::{probe, underlay};
 use crate::plan::{Key, Objects, Operation, WantedObjects, diff, network_objects, pod_objects};
 use crate::support::{Backend, BackendChoice, ChosenBackend};
 use crate::{
@@ -35,6 +36,8 @@ pub struct Options {
     pub node_addresses: Vec<IpAddr>,
     /// Folder for pins, on a BPF file system.
     pub pin_dir: PathBuf,
+    /// `/proc/sys`, as this process sees a writable one.
+    pub proc_sys: PathBuf,
     /// Settings of the BPF programs.
     pub fast_path: FastPathConfig,
 }
@@ -47,6 +50,7 @@ pub struct KernelDatapath {
     pub(super) nft: Nft,
     pub(super) fast_path: Option<FastPath>,
     drop_log: Option<DropLog>,
+    pub(super) settings: Settings,
     options: Options,
     /// Attached pods.
     pub(super) pods: BTreeMap<AttachmentKey, AttachedLink>,
@@ -70,6 +74,7 @@ impl Default for Options {
         Self {
             node_addresses: Vec::new(),
             pin_dir: PathBuf::from("/sys/fs/bpf/seaway"),
+            proc_sys: PathBuf::from("/proc/sys"),
             fast_path: FastPathConfig::default(),
         }
     }
@@ -103,6 +108,7 @@ impl KernelDatapath {
             nft: Nft::open()?,
             fast_path,
             drop_log,
+            settings: Settings::below(options.proc_sys.clone()),
             options,
             pods: BTreeMap::new(),
             applied: None,
@@ -126,7 +132,7 @@ impl KernelDatapath {
     }
 
     fn read(&mut self, links: &Links, wanted: &WantedObjects) -> Result<Objects, DatapathError> {
-        read::read(&mut self.netlink, &self.nft, self.fast_path.as_ref(), links, wanted)
+        read::read(&mut self.netlink, &self.nft, self.fast_path.as_ref(), &self.settings, links, wanted)
     }
 
     fn execute(
@@ -138,13 +144,14 @@ impl KernelDatapath {
         // Read before anything is changed, so that it can be put back.
         let note = match self.nft.note()? {
             Some(note) => note,
-            None => note_settings()?,
+            None => note_settings(&self.settings)?,
         };
         let mut executor = Executor {
             netlink: &mut self.netlink,
             nft: &self.nft,
             fast_path: self.fast_path.as_mut(),
             links,
+            settings: &self.settings,
             note: &note,
         };
         Ok(executor.run(operations, wanted))
@@ -320,7 +327,7 @@ impl KernelDatapath {
         errors.collect(FastPath::uninstall(&self.options.pin_dir).map_err(DatapathError::from));
         errors.collect(self.nft.uninstall());
         for (path, value) in note.iter().flat_map(|note| noted_settings(note)) {
-            errors.collect(setting::write(path, value));
+            errors.collect(self.settings.write(path, value));
         }
         self.pods.clear();
         self.applied = None;
@@ -351,10 +358,10 @@ fn add_fast_counters(fast_path: &FastPath, counters: &mut Counters) -> Result<()
 
 /// Settings as they are now, as the note that is kept with the nftables table: it lives as
 /// long as what we changed, and needs no file.
-pub(super) fn note_settings() -> Result<String, DatapathError> {
+pub(super) fn note_settings(settings: &Settings) -> Result<String, DatapathError> {
     let mut words = Vec::new();
     for path in KEPT_SETTINGS {
-        if let Some(value) = setting::read(path)? {
+        if let Some(value) = settings.read(path)? {
             words.push(format!("{path}={value}"));
         }
     }

@@ -72,7 +72,7 @@ impl KernelDatapath {
         }
         let ruleset = crate::plan::Ruleset::Ours { backend, tunnel_port: None };
         known.insert(Key::Ruleset, Value::Ruleset(ruleset.clone()));
-        let note = super::node::note_settings()?;
+        let note = super::node::note_settings(&self.settings)?;
         self.nft.install(&ruleset, &[], &note)
     }
 

@@ -9,7 +9,7 @@ use super::netlink::Netlink;
 use super::nft::Nft;
 use super::rtnetlink::link::LinkInfo;
 use super::rtnetlink::{FAMILY_V4, FAMILY_V6, address, link, neighbor, route};
-use super::setting;
+use super::setting::Settings;
 use crate::link::is_host_interface_name;
 use crate::plan::{FastRoute, Key, Objects, RouteTarget, Ruleset, TUNNEL_DEVICE, TunnelDevice, Value, WantedObjects};
 use crate::{DatapathError, link as pod_link};
@@ -70,11 +70,12 @@ pub(super) fn read(
     netlink: &mut Netlink,
     nft: &Nft,
     fast_path: Option<&FastPath>,
+    kernel_settings: &Settings,
     links: &Links,
     wanted: &WantedObjects,
 ) -> Result<Objects, DatapathError> {
     let mut objects = Objects::new();
-    settings(wanted, &mut objects)?;
+    settings(kernel_settings, wanted, &mut objects)?;
     tunnel(links, &mut objects);
     addresses(netlink, links, &mut objects)?;
     neighbors(netlink, links, &mut objects)?;
@@ -88,10 +89,10 @@ pub(super) fn read(
     Ok(objects)
 }
 
-fn settings(wanted: &WantedObjects, objects: &mut Objects) -> Result<(), DatapathError> {
+fn settings(kernel: &Settings, wanted: &WantedObjects, objects: &mut Objects) -> Result<(), DatapathError> {
     for key in wanted.keys() {
         if let Key::Setting(path) | Key::TunnelSetting(path) = key
-            && let Some(value) = setting::read(path)?
+            && let Some(value) = kernel.read(path)?
         {
             objects.insert(key.clone(), Value::Text(value));
         }
