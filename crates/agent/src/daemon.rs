@@ -79,6 +79,7 @@ pub(crate) fn open_datapath(config: &AgentConfig) -> Result<(Box<dyn Datapath>, 
     };
     let options = seaway_datapath::kernel::Options {
         pin_dir: config.paths.bpf.clone(),
+        proc_sys: config.paths.proc_sys.clone(),
         ..seaway_datapath::kernel::Options::default()
     };
     seaway_datapath::kernel::open(choice, options).map_err(|error| AgentError::start(&error))

@@ -234,7 +234,10 @@ impl Owner {
 
     fn carry_out(&mut self, action: Action) -> Option<Input> {
         match action {
-            Action::FindUnderlay { addresses } => Some(Input::Underlay(self.host.underlay(&addresses))),
+            Action::FindUnderlay { addresses } => {
+                self.datapath.set_node_addresses(&addresses);
+                Some(Input::Underlay(self.host.underlay(&addresses)))
+            }
             Action::Attach { id, link } => Some(self.attach(id, &link)),
             Action::Check { id, link } => Some(Input::Checked { id, outcome: self.check(id, &link) }),
             Action::Detach { id, keys } => Some(self.detach(id, keys)),

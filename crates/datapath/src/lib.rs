@@ -14,6 +14,7 @@ pub mod plan;
 pub mod support;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 
 use seaway_model::DropReason;
@@ -29,6 +30,10 @@ pub use support::{BackendChoice, KernelSupport};
 /// What a node's data path can be told to do. Synchronous: calls block on the kernel, so
 /// the agent makes them from a thread of their own.
 pub trait Datapath: Send {
+    /// Says which addresses are the node's: direct routes leave by the device that holds one
+    /// of them. Called before the first [`Datapath::apply`] and whenever they change.
+    fn set_node_addresses(&mut self, _addresses: &[IpAddr]) {}
+
     /// Makes the kernel look like `plan`; touches only what differs from the last time.
     fn apply(&mut self, plan: &NetworkPlan) -> Result<ApplyReport, DatapathError>;
 

@@ -206,6 +206,10 @@ impl KernelDatapath {
 }
 
 impl Datapath for KernelDatapath {
+    fn set_node_addresses(&mut self, addresses: &[IpAddr]) {
+        self.options.node_addresses = addresses.to_vec();
+    }
+
     fn apply(&mut self, plan: &NetworkPlan) -> Result<ApplyReport, DatapathError> {
         let mut links = Links::read(&mut self.netlink)?;
         let wanted = self.wanted(plan, &links)?;
