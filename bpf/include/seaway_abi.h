@@ -8,6 +8,7 @@
 #define SW_ROUTE_TUNNEL 1
 #define SW_ROUTE_DIRECT 2
 #define SW_ROUTE_LOCAL_BLOCK 3
+#define SW_LINK_STACK_ONLY 1
 
 /* Why a packet was dropped. */
 enum sw_drop_reason {
@@ -45,9 +46,9 @@ _Static_assert(sizeof(struct sw_address) == 16, "sw_address has the size Rust gi
 
 /* A local pod, found by its address (map `sw_endpoints`). */
 struct sw_endpoint {
-	/* Index of the host-side interface. */
+	/* Index of the host-side interface; 0: the host stack delivers (the node's own address inside a block, or a pod behind shaping). */
 	__u32 interface_index;
-	/* Number of the endpoint, key of its counters; never 0. */
+	/* Number of the endpoint, key of its counters; 0: the node itself. */
 	__u32 id;
 	/* MAC inside the pod. */
 	__u8 pod_mac[6];
@@ -62,8 +63,8 @@ struct sw_link {
 	__u32 endpoint_id;
 	/* MAC inside the pod. */
 	__u8 pod_mac[6];
-	/* Explicit padding, zero. */
-	__u8 pad[2];
+	/* `SW_LINK_*`. */
+	__u16 flags;
 	/* IPv4 address, network byte order; zero: none. */
 	__be32 ipv4;
 	/* IPv6 address; zero: none. */

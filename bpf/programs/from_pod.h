@@ -17,11 +17,14 @@ SW_INLINE int sw_forward_along(struct __sk_buff *skb, const struct sw_packet *pa
  *
  *  1. special destinations and frames not for the host: the stack;
  *  2. an address of a local block without a pod: dropped;
- *  3. unreachable by the fast path, unusual, or at the end of its hops: the stack;
+ *  3. unreachable by the fast path, unusual, at the end of its hops, or from a pod whose
+ *     packets the host shapes: the stack;
  *  4. a flow that the stack knows: the stack;
  *  5. a local pod, then a block of another node. */
-SW_INLINE int sw_forward_from_pod(struct __sk_buff *skb, const struct sw_packet *packet, __u32 sender_id)
+SW_INLINE int sw_forward_from_pod(struct __sk_buff *skb, const struct sw_packet *packet,
+				  const struct sw_link *link)
 {
+	__u32 sender_id = link->endpoint_id;
 	struct sw_endpoint *endpoint;
 	struct sw_route *route = NULL;
 
@@ -35,7 +38,7 @@ SW_INLINE int sw_forward_from_pod(struct __sk_buff *skb, const struct sw_packet 
 		if (route->kind == SW_ROUTE_LOCAL_BLOCK)
 			return sw_drop(skb, packet, sender_id, SW_DROP_UNKNOWN_POD);
 	}
-	if (packet->unusual || packet->hop_limit <= 1)
+	if (packet->unusual || packet->hop_limit <= 1 || link->flags & SW_LINK_STACK_ONLY)
 		return SW_TO_STACK;
 	if (!sw_endpoint_is_reachable(endpoint) && !sw_route_is_reachable(route))
 		return SW_TO_STACK;
@@ -63,7 +66,7 @@ int sw_from_pod(struct __sk_buff *skb)
 	reason = sw_parse_and_check_sender(skb, link, &packet);
 	if (reason)
 		return sw_drop(skb, &packet, link->endpoint_id, reason);
-	verdict = sw_forward_from_pod(skb, &packet, link->endpoint_id);
+	verdict = sw_forward_from_pod(skb, &packet, link);
 	if (verdict == TC_ACT_REDIRECT)
 		SW_COUNT_TRAFFIC(skb, link->endpoint_id, sent_fast);
 	else if (verdict == SW_TO_STACK)

@@ -61,9 +61,10 @@ abi_structs! {
 
     /// A local pod, found by its address (map `sw_endpoints`).
     struct Endpoint as "sw_endpoint" {
-        /// Index of the host-side interface.
+        /// Index of the host-side interface; 0: the host stack delivers (the node's own address
+        /// inside a block, or a pod behind shaping).
         interface_index: u32 as "__u32",
-        /// Number of the endpoint, key of its counters; never 0.
+        /// Number of the endpoint, key of its counters; 0: the node itself.
         id: u32 as "__u32",
         /// MAC inside the pod.
         pod_mac: [u8; 6] as "__u8[6]",
@@ -77,8 +78,8 @@ abi_structs! {
         endpoint_id: u32 as "__u32",
         /// MAC inside the pod.
         pod_mac: [u8; 6] as "__u8[6]",
-        /// Explicit padding, zero.
-        pad: [u8; 2] as "__u8[2]",
+        /// `SW_LINK_*`.
+        flags: u16 as "__u16",
         /// IPv4 address, network byte order; zero: none.
         ipv4: [u8; 4] as "__be32",
         /// IPv6 address; zero: none.
@@ -210,11 +211,17 @@ pub const ROUTE_DIRECT: u32 = 2;
 /// `Route::kind`: a block of this node; an address in it without an endpoint is an unknown pod.
 pub const ROUTE_LOCAL_BLOCK: u32 = 3;
 
+/// `Link::flags`: what the pod sends takes the host stack, after the checks of its sender: someone
+/// shapes or filters it there (the bandwidth plugin). For what the pod receives, leave
+/// `Endpoint::interface_index` at 0.
+pub const LINK_STACK_ONLY: u16 = 1;
+
 /// Constants for the header, in order.
 pub const CONSTANTS: &[(&str, u32)] = &[
     ("SW_ROUTE_TUNNEL", ROUTE_TUNNEL),
     ("SW_ROUTE_DIRECT", ROUTE_DIRECT),
     ("SW_ROUTE_LOCAL_BLOCK", ROUTE_LOCAL_BLOCK),
+    ("SW_LINK_STACK_ONLY", LINK_STACK_ONLY as u32),
 ];
 
 /// An address as the maps hold it: IPv4 mapped into IPv6.

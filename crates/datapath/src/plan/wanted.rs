@@ -81,7 +81,7 @@ pub fn pod_objects(link: &AttachedLink, backend: Backend) -> WantedObjects {
 
 fn fast_link(link: &AttachedLink) -> abi::Link {
     let mut fast =
-        abi::Link { endpoint_id: link.endpoint_id, pod_mac: link.pod_mac.0, pad: [0; 2], ipv4: [0; 4], ipv6: [0; 16] };
+        abi::Link { endpoint_id: link.endpoint_id, pod_mac: link.pod_mac.0, flags: 0, ipv4: [0; 4], ipv6: [0; 16] };
     for address in &link.addresses {
         match address {
             IpAddr::V4(v4) => fast.ipv4 = v4.octets(),

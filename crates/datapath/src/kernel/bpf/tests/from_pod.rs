@@ -175,6 +175,22 @@ fn an_address_of_this_nodes_block_without_a_pod_is_dropped() {
 }
 
 #[test]
+fn a_pod_that_the_host_shapes_keeps_to_the_stack_and_to_its_addresses() {
+    let scene = Scene::new();
+    let (index, link) = (scene.one.index, abi::Link { flags: abi::LINK_STACK_ONLY, ..scene.one.link() });
+    let endpoint = abi::Endpoint { interface_index: 0, ..scene.one.endpoint() };
+    let endpoints = [(scene.one.ipv4.into(), endpoint), (scene.one.ipv6.into(), endpoint)];
+    scene.node.with(move |fast_path| fast_path.attach_pod_link(index, &link, &endpoints).unwrap());
+    scene.expect("to a local pod", scene.sent_to(scene.two.ipv4), Verdict::ToStack);
+    scene.expect("to another node's", scene.sent_to(address("10.88.2.9")), Verdict::ToStack);
+    scene.expect("to nobody", scene.sent_to(address("10.88.1.77")), Verdict::Drop(DropReason::UnknownPod));
+    let spoofed = packet(address("10.88.1.9"), scene.two.ipv4).macs(scene.one.pod_mac, scene.one.host_mac);
+    scene.expect("spoofed", spoofed, Verdict::Drop(DropReason::SpoofedSourceIp));
+    let answer = packet(scene.two.ipv4, scene.one.ipv4).macs(scene.two.pod_mac, scene.two.host_mac).build();
+    TestRun::new(Program::FromPod, scene.two.index, answer).expect(&scene.node, "answer", Verdict::ToStack);
+}
+
+#[test]
 fn an_unknown_link_may_send_nothing() {
     let scene = Scene::new();
     let stranger = scene.node.namespace.index("wire");

@@ -140,7 +140,7 @@ impl Pod {
         abi::Link {
             endpoint_id: self.id,
             pod_mac: self.pod_mac,
-            pad: [0; 2],
+            flags: 0,
             ipv4: self.ipv4.octets(),
             ipv6: self.ipv6.octets(),
         }
