@@ -184,18 +184,38 @@ impl FastPath {
         self.set_endpoints(endpoints, &[])
     }
 
-    /// Lets go of a pod link, and of every address that leads to it.
+    /// Lets go of a pod link, and of every address of its endpoint.
     pub fn detach_pod_link(&mut self, index: u32) -> Result<(), BpfError> {
+        let link = self.links.get(&index)?;
+        match &link {
+            Some(link) => self.remove_addresses_of(link)?,
+            None => self.remove_addresses_behind(index)?,
+        }
+        self.hooks.detach(Attachment { program: Program::FromPod, interface_index: index })?;
+        self.hooks.detach(Attachment { program: Program::ToPod, interface_index: index })?;
+        if let Some(link) = link {
+            self.endpoint_counters.remove(&link.endpoint_id)?;
+            self.links.remove(&index)?;
+        }
+        Ok(())
+    }
+
+    /// The common case, without a walk over all pods of the node.
+    fn remove_addresses_of(&self, link: &abi::Link) -> Result<(), BpfError> {
+        for address in [abi::map_address(IpAddr::from(link.ipv4)), link.ipv6] {
+            if self.endpoints.get(&address)?.is_some_and(|endpoint| endpoint.id == link.endpoint_id) {
+                self.endpoints.remove(&address)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// When the link itself is unknown: an earlier detachment was cut short.
+    fn remove_addresses_behind(&self, index: u32) -> Result<(), BpfError> {
         for (address, endpoint) in self.endpoints.entries()? {
             if endpoint.interface_index == index {
                 self.endpoints.remove(&address)?;
             }
-        }
-        self.hooks.detach(Attachment { program: Program::FromPod, interface_index: index })?;
-        self.hooks.detach(Attachment { program: Program::ToPod, interface_index: index })?;
-        if let Some(link) = self.links.get(&index)? {
-            self.endpoint_counters.remove(&link.endpoint_id)?;
-            self.links.remove(&index)?;
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use libbpf_rs::{MapHandle, MapType};
+use seaway_model::abi;
 
 use super::super::{FastPath, FastPathConfig, Program, ReplacedMap};
 use super::hand::{Node, PIN_DIR, Pod};
@@ -152,6 +153,25 @@ fn a_detached_link_leaves_nothing_and_the_slow_path_carries_on() {
     }
     assert!(one.pings(two.ipv4, 3));
     assert!(two.pings(one.ipv6, 3));
+}
+
+#[test]
+fn a_detachment_that_was_cut_short_can_be_finished() {
+    let (node, one, two) = node_with_two_pods();
+    let (index, mut endpoint) = (one.index, one.endpoint());
+    node.with(move |fast_path| fast_path.detach_pod_link(index).unwrap());
+    endpoint.id = 99;
+    let address = one.ipv4.into();
+    node.with(move |fast_path| fast_path.set_endpoints(&[(address, endpoint)], &[]).unwrap());
+    node.with(move |fast_path| fast_path.detach_pod_link(index).unwrap());
+    let endpoints = node.with(|fast_path| fast_path.endpoints().unwrap());
+    assert!(endpoints.iter().all(|(_, endpoint)| endpoint.id == two.id), "{endpoints:?}");
+    // An address that another pod has taken over stays.
+    node.attach(&one);
+    let taken = abi::Endpoint { interface_index: two.index, id: two.id, ..two.endpoint() };
+    node.with(move |fast_path| fast_path.set_endpoints(&[(address, taken)], &[]).unwrap());
+    node.with(move |fast_path| fast_path.detach_pod_link(index).unwrap());
+    assert!(node.with(|fast_path| fast_path.endpoints().unwrap()).contains(&(address, taken)));
 }
 
 #[test]
