@@ -102,13 +102,10 @@ SW_INLINE int sw_check_ipv6(struct __sk_buff *skb, const struct sw_link *link,
 SW_INLINE int sw_parse_and_check_sender(struct __sk_buff *skb, const struct sw_link *link,
 					struct sw_packet *packet)
 {
-	__u8 source_mac[ETH_ALEN];
 	int malformed = sw_parse(skb, packet);
 	int reason;
 
-	if (bpf_skb_load_bytes(skb, ETH_ALEN, source_mac, sizeof(source_mac)))
-		return SW_DROP_MALFORMED;
-	if (!sw_macs_equal(source_mac, link->pod_mac))
+	if (!sw_macs_equal(packet->source_mac, link->pod_mac))
 		return SW_DROP_SPOOFED_SOURCE_MAC;
 	if (skb->vlan_present)
 		return SW_DROP_UNKNOWN_ETHER_TYPE;

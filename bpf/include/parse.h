@@ -46,6 +46,9 @@ struct sw_packet {
 	__be16 destination_port;
 	/* Ethernet type, network byte order. */
 	__be16 ether_type;
+	/* Checksum of the IPv4 header. */
+	__be16 header_checksum;
+	__u8 source_mac[ETH_ALEN];
 	/* 4, 6, or 0 when it is no IP packet. */
 	__u8 family;
 	/* IP protocol; the first "next header" of IPv6. */
@@ -154,6 +157,7 @@ SW_INLINE int sw_parse_ipv4(struct __sk_buff *skb, struct sw_packet *packet)
 	sw_map_ipv4(&packet->destination, ip->daddr);
 	packet->protocol = ip->protocol;
 	packet->hop_limit = ip->ttl;
+	packet->header_checksum = ip->check;
 	header_bytes = ip->ihl * 4;
 	packet->network_header_bytes = header_bytes;
 	packet->transport_offset = ETH_HLEN + header_bytes;
@@ -208,6 +212,7 @@ SW_INLINE int sw_parse(struct __sk_buff *skb, struct sw_packet *packet)
 	if ((void *)(ethernet + 1) > (void *)(long)skb->data_end)
 		return SW_DROP_MALFORMED;
 	packet->ether_type = ethernet->h_proto;
+	__builtin_memcpy(packet->source_mac, ethernet->h_source, ETH_ALEN);
 	if (packet->ether_type == bpf_htons(ETH_P_IP))
 		return sw_parse_ipv4(skb, packet);
 	if (packet->ether_type == bpf_htons(ETH_P_IPV6))

@@ -35,10 +35,9 @@ SW_INLINE long sw_take_hop(struct __sk_buff *skb, const struct sw_packet *packet
 					   &hop_limit, sizeof(hop_limit), BPF_F_RECOMPUTE_CSUM);
 	}
 	/* RFC 1624: the header's sum stays the same, so does one over the whole packet. */
-	if (bpf_skb_load_bytes(skb, ETH_HLEN + __builtin_offsetof(struct iphdr, ttl), &ipv4, sizeof(ipv4)))
-		return -1;
-	ipv4.ttl--;
-	sum = ipv4.checksum + bpf_htons(0x0100);
+	sum = packet->header_checksum + bpf_htons(0x0100);
+	ipv4.ttl = packet->hop_limit - 1;
+	ipv4.protocol = packet->protocol;
 	ipv4.checksum = sum + (sum >= 0xffff);
 	return bpf_skb_store_bytes(skb, ETH_HLEN + __builtin_offsetof(struct iphdr, ttl), &ipv4, sizeof(ipv4), 0);
 }
