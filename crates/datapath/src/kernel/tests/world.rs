@@ -102,8 +102,14 @@ fn plug(switch: &Namespace, namespace: &Namespace, number: u8) {
     namespace.ip(&format!("-6 addr add 2001:db8::{number}/64 dev eth0 nodad"));
     namespace.ip("link set eth0 up");
     let deadline = Instant::now() + PATIENCE;
-    while !namespace.exec("ip -o link show eth0").contains("state UP") {
-        assert!(Instant::now() < deadline, "eth0 has no carrier");
+    // The carrier and the routes to the own addresses come a moment later.
+    let settled = |namespace: &Namespace| {
+        let local = namespace.exec("ip -6 route show table local dev eth0");
+        let addresses = local.lines().filter(|line| line.starts_with("local")).count();
+        namespace.exec("ip -o link show eth0").contains("state UP") && addresses == 2
+    };
+    while !settled(namespace) {
+        assert!(Instant::now() < deadline, "eth0 does not come up");
         std::thread::yield_now();
     }
 }
