@@ -18,6 +18,8 @@ const POOLS: &str = include_str!("../../../../../../deploy/pools.yaml");
 
 impl Up<'_> {
     pub(super) fn install_seaway(&self, api: &ApiClient) -> Result<()> {
+        // The runtime calls `loopback` itself, and the agent chains `portmap` if it is there.
+        self.on_all_nodes(super::link_reference_plugins)?;
         api.apply("deploy/crds.yaml", DEFINITIONS)?;
         for object in self.seaway_objects()? {
             api.apply_object(&object)?;
