@@ -6,6 +6,9 @@ use std::path::Path;
 
 use crate::error::CniError;
 
+/// `NSFS_MAGIC` of `linux/magic.h`.
+const NSFS_MAGIC: rustix::fs::FsWord = 0x6e73_6673;
+
 /// Opens a network namespace that must exist and must not be our own: checked
 /// before anything is done, since the agent would otherwise rename and
 /// configure the node's own interfaces.
@@ -28,11 +31,10 @@ pub(crate) fn open_remains(path: &Path, own_allowed: bool) -> Option<File> {
     open_sandbox(path, own_allowed).ok()
 }
 
-/// nsfs shows a network namespace as a link to `net:[<inode>]`.
+/// Namespaces are files of nsfs, under whatever path they are bound to. That it is
+/// one of networks the agent finds out when it enters it.
 fn is_network_namespace(file: &File) -> bool {
-    use std::os::fd::AsRawFd;
-    std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))
-        .is_ok_and(|target| target.to_string_lossy().starts_with("net:["))
+    rustix::fs::fstatfs(file).is_ok_and(|file_system| file_system.f_type == NSFS_MAGIC)
 }
 
 fn is_own(file: &File) -> std::io::Result<bool> {
