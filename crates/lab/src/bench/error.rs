@@ -1,4 +1,4 @@
-//! What can go wrong in a benchmark, ids SW1020 to SW1029.
+//! What can go wrong in a benchmark, ids SW0990 to SW0999.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -63,16 +63,18 @@ impl<T> NetworkContext<T> for std::io::Result<T> {
 impl Diagnose for BenchError {
     fn id(&self) -> ErrorId {
         ErrorId(match self {
-            BenchError::Network { .. } => 1020,
-            BenchError::Program { .. } => 1021,
-            BenchError::Conflist { .. } => 1022,
-            BenchError::NoNamespace { .. } => 1023,
+            BenchError::Network { .. } => 990,
+            BenchError::Program { .. } => 991,
+            BenchError::Conflist { .. } => 992,
+            BenchError::NoNamespace { .. } => 993,
         })
     }
 
     fn fix(&self) -> String {
         match self {
-            BenchError::Network { .. } => "the peer's network does not carry this traffic; run `seaway lab test` in that lab".into(),
+            BenchError::Network { .. } => {
+                "the peer's network does not carry this traffic; run `seaway lab test` in that lab".into()
+            }
             BenchError::Program { .. } => "read what it printed; the lab's logs (`seaway lab logs`) have more".into(),
             BenchError::Conflist { .. } => "name the list that the node's runtime uses, in /etc/cni/net.d".into(),
             BenchError::NoNamespace { .. } => "the pod ended while it was measured; run the benchmark again".into(),
