@@ -14,12 +14,18 @@ pub mod report;
 pub mod run;
 
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
 use crate::cluster::api::ApiClient;
 use crate::error::Result;
 use crate::machine::Machine;
+
+/// kube-proxy writes at most once a second; a busy machine gets longer.
+const SERVICE_PATIENCE: Duration = Duration::from_secs(10);
+/// Between two tries of a new Service.
+const SERVICE_INTERVAL: Duration = Duration::from_millis(50);
 
 /// What a check is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -130,6 +136,12 @@ impl Kind {
         Self::PodToOutside,
     ];
 
+    /// Whether it goes through a Service.
+    #[must_use]
+    pub fn is_of_a_service(self) -> bool {
+        matches!(self, Self::ClusterIp | Self::Dns | Self::NodePort)
+    }
+
     /// For people.
     #[must_use]
     pub fn title(self) -> &'static str {
@@ -186,15 +198,47 @@ pub struct TestReport {
 /// # Errors
 /// The test cannot be run at all; what it finds is no error.
 pub fn test(machine: &Machine, api: &ApiClient) -> Result<TestReport> {
+    let new = !deploy::is_deployed(api);
     let mut topology = deploy::deploy(machine, api)?;
     let outside = run::OutsideListener::open(machine)?;
     topology.outside = outside.addresses();
-    let outcomes = run::run(machine, &topology, &outside, plan::checks(&topology))?;
+    let mut outcomes = run::run(machine, &topology, plan::checks(&topology))?;
+    if new {
+        retry_services(machine, &topology, &mut outcomes)?;
+    }
     let has_pod = |node: &str| topology.pods.iter().any(|pod| pod.node == node);
     let surroundings = judge::Surroundings {
         racks: machine.nodes().iter().map(|node| (node.name().to_owned(), node.rack().to_owned())).collect(),
         without_pods: machine.nodes().iter().map(|node| node.name().to_owned()).filter(|node| !has_pod(node)).collect(),
     };
     let findings = judge::findings(&outcomes, &surroundings);
+    drop(outside);
     Ok(TestReport { outcomes, findings })
+}
+
+/// Whoever serves Services hears of the test's own a moment after its pods are
+/// Ready: that is no fault, so its checks are tried again for a while.
+fn retry_services(
+    machine: &Machine,
+    topology: &plan::Topology,
+    outcomes: &mut [Outcome],
+) -> Result<()> {
+    let give_up = Instant::now() + SERVICE_PATIENCE;
+    loop {
+        let (indices, checks): (Vec<usize>, Vec<Check>) = outcomes
+            .iter()
+            .enumerate()
+            .filter(|(_, outcome)| outcome.result.is_err() && outcome.check.kind.is_of_a_service())
+            .map(|(index, outcome)| (index, outcome.check.clone()))
+            .unzip();
+        if checks.is_empty() || Instant::now() > give_up {
+            return Ok(());
+        }
+        std::thread::sleep(SERVICE_INTERVAL);
+        for (index, outcome) in indices.into_iter().zip(run::run(machine, topology, checks)?) {
+            if let Some(known) = outcomes.get_mut(index) {
+                *known = outcome;
+            }
+        }
+    }
 }

@@ -131,6 +131,28 @@ impl Programs {
         Ok(found)
     }
 
+    /// Puts the programs that are in `hidden`, a folder nodes may not see, where
+    /// they do: in `visible`.
+    ///
+    /// # Errors
+    /// A program can be neither linked nor copied.
+    pub fn make_visible(&mut self, hidden: &Path, visible: &Path) -> Result<(), ClusterError> {
+        let storage = |path: &Path| {
+            let path = path.to_owned();
+            move |source| ClusterError::Storage { path, source }
+        };
+        std::fs::create_dir_all(visible).map_err(storage(visible))?;
+        for (name, path) in self.paths.iter_mut().filter(|(_, path)| path.starts_with(hidden)) {
+            let seen = visible.join(name);
+            // Another file system takes no hard link.
+            if std::fs::hard_link(&*path, &seen).is_err() {
+                std::fs::copy(&*path, &seen).map_err(storage(&seen))?;
+            }
+            *path = seen;
+        }
+        Ok(())
+    }
+
     /// Path of a program that was asked for in [`Programs::find`].
     ///
     /// # Errors

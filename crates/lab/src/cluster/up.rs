@@ -69,8 +69,11 @@ pub fn up(options: &UpOptions, progress: &Progress) -> Result<Lab> {
         // A machine that could be made is removed below when programs are missing.
         machine.map(|machine| (machine, programs))
     })?;
-    let result = programs.map_err(LabError::from).and_then(|programs| {
+    let result = programs.map_err(LabError::from).and_then(|mut programs| {
         super::limits::raise()?;
+        if let Some(hidden) = &options.release_directory {
+            programs.make_visible(hidden, &dir.shared().join("programs"))?;
+        }
         let ready_after = Up::new(options, progress, &machine, programs)?.run()?;
         machine.set_complete()?;
         Ok(ready_after)

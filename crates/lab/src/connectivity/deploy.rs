@@ -22,6 +22,12 @@ const PROBE: &str = "probe";
 /// How long pods may take to become Ready; nodes without are named then.
 const POD_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Whether an earlier test left its Service.
+#[must_use]
+pub fn is_deployed(api: &ApiClient) -> bool {
+    api.get(&format!("/api/v1/namespaces/{NAMESPACE}/services/{PROBE}")).is_ok()
+}
+
 /// Deploys the test and waits for its pods, those of broken nodes only a while.
 ///
 /// # Errors

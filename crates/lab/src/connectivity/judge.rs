@@ -64,7 +64,7 @@ fn cut_nodes(all: &[Outcome], open: &mut Vec<&Outcome>, findings: &mut Vec<Strin
     // Whatever else a node without a link does not reach needs no sentence of
     // its own, nor do Services some of whose pods are on it.
     open.retain(|outcome| {
-        if !cut.is_empty() && matches!(outcome.check.kind, Kind::ClusterIp | Kind::Dns | Kind::NodePort) {
+        if !cut.is_empty() && outcome.check.kind.is_of_a_service() {
             return false;
         }
         let touches = |node: Option<&str>| node.is_some_and(|node| cut.contains(node));

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::plan::{TestPod, Topology};
 use super::{Check, Outcome, Place, probe};
@@ -18,7 +18,7 @@ const THREADS_PER_PLACE: usize = 8;
 /// The listener behind the router that tells everybody whom it sees.
 #[derive(Debug)]
 pub struct OutsideListener {
-    listeners: Vec<TcpListener>,
+    listeners: Arc<Vec<TcpListener>>,
 }
 
 // === impl OutsideListener ===
@@ -32,9 +32,15 @@ impl OutsideListener {
         let outside = machine.outside();
         let addresses = outside.addresses();
         let bind = || addresses.iter().map(|address| TcpListener::bind((*address, 0))).collect::<std::io::Result<_>>();
-        let listeners = outside
+        let listeners: Vec<TcpListener> = outside
             .run_in(bind)?
             .map_err(|error| ClusterError::TestSetup { reason: format!("cannot listen outside: {error}") })?;
+        let listeners: Arc<Vec<TcpListener>> = Arc::new(listeners);
+        for index in 0..listeners.len() {
+            let listeners = Arc::clone(&listeners);
+            // Ends with `close`.
+            std::thread::spawn(move || listeners.get(index).map(Self::answer));
+        }
         Ok(Self { listeners })
     }
 
@@ -52,8 +58,11 @@ impl OutsideListener {
         }
     }
 
-    fn close(&self) {
-        for listener in &self.listeners {
+}
+
+impl Drop for OutsideListener {
+    fn drop(&mut self) {
+        for listener in self.listeners.iter() {
             // Wakes up accept(2); fails only when closed already.
             let _ = rustix::net::shutdown(listener, rustix::net::Shutdown::Both);
         }
@@ -64,25 +73,20 @@ impl OutsideListener {
 ///
 /// # Errors
 /// A place cannot be entered at all.
-pub fn run(machine: &Machine, topology: &Topology, outside: &OutsideListener, checks: Vec<Check>) -> Result<Vec<Outcome>> {
+pub fn run(machine: &Machine, topology: &Topology, checks: Vec<Check>) -> Result<Vec<Outcome>> {
     let mut places: BTreeMap<Place, Vec<(usize, Check)>> = BTreeMap::new();
     for (index, check) in checks.into_iter().enumerate() {
         places.entry(check.from.clone()).or_default().push((index, check));
     }
     let mut outcomes = std::thread::scope(|scope| {
-        for listener in &outside.listeners {
-            scope.spawn(|| OutsideListener::answer(listener));
-        }
         let running: Vec<_> = places
             .into_iter()
             .map(|(place, checks)| scope.spawn(move || run_at(machine, topology, &place, checks)))
             .collect();
-        let outcomes: Result<Vec<Vec<_>>> = running
+        running
             .into_iter()
             .map(|place| place.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            .collect();
-        outside.close();
-        outcomes
+            .collect::<Result<Vec<Vec<_>>>>()
     })?
     .concat();
     outcomes.sort_by_key(|(index, _)| *index);

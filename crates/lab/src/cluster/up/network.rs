@@ -44,8 +44,11 @@ impl Up<'_> {
         let rules = bridge::masquerade_rules(&self.settings.pod_cidrs);
         self.on_all_nodes(|node| {
             let Some(peer) = peers.iter().find(|peer| peer.name == node.name()) else { return Ok(()) };
-            feed(node, &["nft", "-f", "-"], &rules)?;
-            feed(node, &["ip", "-batch", "-"], &batch(&bridge::routes(peer, &peers)))?;
+            let folder = Path::new(files::CONFIGURATION_DIRECTORY);
+            let (rules_file, routes_file) = (folder.join("bridge.nft"), folder.join("bridge.routes"));
+            write_private(&node.path(&rules_file), &rules)?;
+            write_private(&node.path(&routes_file), &batch(&bridge::routes(peer, &peers)))?;
+            node.start(static_routes(&rules_file, &routes_file))?;
             link_reference_plugins(node)?;
             write_conflist(node, &bridge::conflist(peer, self.spec.link_mtu_bytes))
         })
@@ -123,6 +126,17 @@ impl Up<'_> {
     }
 }
 
+/// Puts rules and routes in place, again after a power cycle too.
+fn static_routes(rules: &Path, routes: &Path) -> ProgramSpec {
+    let script = format!("nft -f {} && ip -batch {} && exec sleep infinity", rules.display(), routes.display());
+    ProgramSpec {
+        name: "static-routes".to_owned(),
+        argv: ["sh", "-c", &script].map(str::to_owned).into(),
+        restart: true,
+        ..ProgramSpec::default()
+    }
+}
+
 fn pod_ranges(node: &Value) -> Vec<IpNet> {
     let ranges = node.pointer("/spec/podCIDRs").and_then(Value::as_array);
     ranges.into_iter().flatten().filter_map(|range| range.as_str()?.parse().ok()).collect()
@@ -133,7 +147,7 @@ fn batch(routes: &[bridge::Route]) -> String {
     routes.iter().map(|route| format!("route replace {} via {}\n", route.destination, route.via)).collect()
 }
 
-/// Makes the reference plugins callable; the node sees Debian's own folder.
+/// Puts the reference plugins where the container runtime looks, as Kubernetes' own packages do.
 fn link_reference_plugins(node: &Node) -> Result<()> {
     for plugin in peers::REFERENCE_PLUGINS {
         let program = Path::new(peers::REFERENCE_PLUGIN_DIRECTORY).join(plugin);
@@ -144,12 +158,12 @@ fn link_reference_plugins(node: &Node) -> Result<()> {
             });
         }
         let link = node.path("/opt/cni/bin").join(plugin);
-        match std::os::unix::fs::symlink(&program, &link) {
-            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-                return Err(ClusterError::Storage { path: link, source: error }.into());
-            }
-            _ => {}
-        }
+        // No symbolic link: the agent's container sees this folder, but not Debian's.
+        let made = std::fs::hard_link(&program, &link).or_else(|error| match error.kind() {
+            std::io::ErrorKind::AlreadyExists => Ok(()),
+            _ => std::fs::copy(&program, &link).map(drop),
+        });
+        made.map_err(|source| ClusterError::Storage { path: link, source })?;
     }
     Ok(())
 }

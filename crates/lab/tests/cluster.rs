@@ -1,0 +1,166 @@
+//! A whole cluster as a user has it: the program is run, its output read, the
+//! cluster used from the host, and the machine compared before and after.
+//!
+//! Needs root, and says so. The Kubernetes programs are built when they are not
+//! in the cache.
+
+#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use seaway_lab::machine::footprint::Footprint;
+
+/// Time the kernel has to give back what was used.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Time the cluster has for something that takes seconds.
+const A_WHILE: Duration = Duration::from_secs(120);
+
+/// Footprints are of the whole machine: one lab at a time.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// A lab that is removed when the test ends, however it ends.
+struct Lab {
+    name: &'static str,
+    before: Option<Footprint>,
+    _turn: MutexGuard<'static, ()>,
+}
+
+// === impl Lab ===
+
+impl Lab {
+    fn prepare(name: &'static str) -> Self {
+        assert!(nix::unistd::geteuid().is_root(), "the lab makes namespaces: run this test as root");
+        let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lab = Self { name, before: None, _turn: turn };
+        // Whatever an earlier, killed run left.
+        lab.run(&["down"]);
+        lab.before = Some(Footprint::take(name).unwrap());
+        lab
+    }
+
+    fn run(&self, words: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_seaway-lab"))
+            .args(["lab", "--name", self.name])
+            .args(words)
+            .env_remove("SEAWAY_KUBERNETES_BIN")
+            .output()
+            .expect("the lab's program runs")
+    }
+
+    /// Runs a verb that must succeed; its standard output.
+    fn must(&self, words: &[&str]) -> String {
+        let output = self.run(words);
+        let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "lab {words:?}: {}\n{stdout}\n{stderr}", output.status);
+        stdout.trim().to_owned()
+    }
+
+    fn kubectl(&self, words: &[&str]) -> String {
+        let output = Command::new(self.must(&["kubeconfig", "--kubectl"]))
+            .args(words)
+            .env("KUBECONFIG", self.must(&["kubeconfig"]))
+            .output()
+            .expect("kubectl runs");
+        let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "kubectl {words:?}: {stdout}{stderr}");
+        stdout.trim().to_owned()
+    }
+
+    /// Removes the lab; fails when anything of it stays on the machine.
+    fn down_without_trace(&mut self) {
+        self.must(&["down"]);
+        let before = self.before.take().expect("taken when the lab was prepared");
+        let left = Footprint::lasting_differences(&before, self.name, PATIENCE).unwrap();
+        assert!(left.is_empty(), "left on the machine: {left:#?}");
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        self.run(&["down"]);
+    }
+}
+
+#[test]
+fn a_cluster_comes_up_is_used_breaks_heals_and_leaves_nothing() {
+    let mut lab = Lab::prepare("test-cluster");
+    let table = lab.must(&["up", "--nodes", "2", "--network", "bridge", "--timings"]);
+    assert!(table.contains(" n2 ") && table.contains("10.244.") && table.contains("Where the time went"), "{table}");
+    assert!(!lab.run(&["up", "--nodes", "1", "--network", "bridge"]).status.success(), "a name is taken once");
+
+    lab.kubectl(&["create", "deployment", "web", "--image=seaway/agnhost:1.36.1", "--replicas=2", "--", "/agnhost", "netexec"]);
+    lab.kubectl(&["expose", "deployment", "web", "--port=80", "--target-port=8080"]);
+    lab.kubectl(&["wait", "--for=condition=Available", "--timeout=120s", "deployment/web"]);
+    assert!(lab.kubectl(&["exec", "deployment/web", "--", "/agnhost", "--help"]).contains("netexec"));
+    assert!(lab.kubectl(&["logs", "deployment/web"]).contains("Started HTTP server on port 8080"));
+    let name = get(&lab.must(&["url", "web"]), "/hostname");
+    assert!(name.starts_with("web-"), "{name}");
+    assert!(lab.must(&["test"]).contains("Everybody reaches everybody"));
+
+    lab.must(&["break", "link", "n2"]);
+    let broken = lab.run(&["test"]);
+    assert_eq!(broken.status.code(), Some(3), "a cut link is a problem, and no failure of the test");
+    assert!(String::from_utf8_lossy(&broken.stdout).contains("nodes n1 and n2 do not reach each other"));
+    lab.must(&["heal", "--all"]);
+
+    lab.must(&["break", "power-cycle", "n2"]);
+    wait_until("everybody reaches everybody after a power cycle", || lab.run(&["test"]).status.success());
+    assert!(get(&lab.must(&["url", "web"]), "/hostname").starts_with("web-"));
+    lab.down_without_trace();
+}
+
+#[test]
+fn a_program_that_dies_is_shown_and_nothing_stays() {
+    let mut lab = Lab::prepare("test-dies");
+    let folder = tempfile::tempdir().unwrap();
+    fake_program(folder.path(), "kube-apiserver", "Kubernetes v1.35.0", "cannot find my keys");
+    let output = lab.run(&["up", "--nodes", "1", "--network", "none", "--kubernetes-bin", folder.path().to_str().unwrap()]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("SW0958: kube-apiserver on node n1") && stderr.contains("cannot find my keys"), "{stderr}");
+    let before = lab.before.take().unwrap();
+    let left = Footprint::lasting_differences(&before, lab.name, PATIENCE).unwrap();
+    assert!(left.is_empty(), "left on the machine: {left:#?}");
+}
+
+#[test]
+fn a_release_that_is_too_old_is_refused() {
+    let lab = Lab::prepare("test-old");
+    let folder = tempfile::tempdir().unwrap();
+    fake_program(folder.path(), "kubelet", "Kubernetes v1.30.4", "");
+    let output = lab.run(&["up", "--nodes", "1", "--network", "none", "--kubernetes-bin", folder.path().to_str().unwrap()]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("SW0953") && stderr.contains("Kubernetes v1.30.4"), "{stderr}");
+}
+
+/// A program that tells its version, and otherwise complains and ends.
+fn fake_program(folder: &Path, name: &str, version: &str, complaint: &str) {
+    let path = folder.join(name);
+    let script = format!("#!/bin/sh\n[ \"$1\" = --version ] && echo '{version}' && exit 0\necho '{complaint}' >&2\nexit 1\n");
+    std::fs::write(&path, script).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// The body of what `url` answers at `path`.
+fn get(url: &str, path: &str) -> String {
+    let address = url.strip_prefix("http://").expect("an http URL");
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(A_WHILE)).unwrap();
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: lab\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer.split_once("\r\n\r\n").expect("an HTTP answer").1.to_owned()
+}
+
+fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let give_up = Instant::now() + A_WHILE;
+    while !condition() {
+        assert!(Instant::now() < give_up, "not so after {A_WHILE:?}: {what}");
+    }
+}
