@@ -31,10 +31,15 @@ pub(crate) fn open_remains(path: &Path, own_allowed: bool) -> Option<File> {
     open_sandbox(path, own_allowed).ok()
 }
 
-/// Namespaces are files of nsfs, under whatever path they are bound to. That it is
-/// one of networks the agent finds out when it enters it.
+/// Namespaces are files of nsfs, under whatever path they are bound to. One that is
+/// opened in /proc shows its kind as well (`uts:[<inode>]`); that a bound one is of
+/// networks the agent finds out when it enters it.
 fn is_network_namespace(file: &File) -> bool {
-    rustix::fs::fstatfs(file).is_ok_and(|file_system| file_system.f_type == NSFS_MAGIC)
+    use std::os::fd::AsRawFd;
+    let is_namespace = rustix::fs::fstatfs(file).is_ok_and(|file_system| file_system.f_type == NSFS_MAGIC);
+    let shown = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap_or_default();
+    let shown = shown.to_string_lossy();
+    is_namespace && (shown.starts_with("net:[") || shown.starts_with('/'))
 }
 
 fn is_own(file: &File) -> std::io::Result<bool> {
