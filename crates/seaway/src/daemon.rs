@@ -87,9 +87,9 @@ pub(crate) fn agent(arguments: &AgentArguments) -> ExitCode {
     match arguments.step {
         None => on_runtime(&config.log, async |stop| seaway_agent::run(config.clone(), stop).await),
         Some(AgentStep::InstallCni) => {
-            finish(seaway_agent::install_cni(&config).map(|path| println!("installed {}", path.display())))
+            terminal::finish(seaway_agent::install_cni(&config).map(|path| println!("installed {}", path.display())))
         }
-        Some(AgentStep::Uninstall) => finish(seaway_agent::uninstall(&config)),
+        Some(AgentStep::Uninstall) => terminal::finish(seaway_agent::uninstall(&config)),
         Some(AgentStep::Stay) => ExitCode::SUCCESS,
     }
 }
@@ -135,17 +135,10 @@ fn on_runtime<E: Diagnose>(
     };
     workers.block_on(async {
         match shutdown::token() {
-            Ok(stop) => finish(work(stop).await),
+            Ok(stop) => terminal::finish(work(stop).await),
             Err(error) => terminal::report(&error),
         }
     })
-}
-
-fn finish<E: Diagnose>(outcome: Result<(), E>) -> ExitCode {
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => terminal::report(&error),
-    }
 }
 
 fn unusable(error: &dyn Diagnose) -> ExitCode {

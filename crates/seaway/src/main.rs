@@ -1,15 +1,14 @@
-//! `seaway`, the one program: it only dispatches. Daemons are in [`daemon`],
-//! manners in [`terminal`],
-//! operator verbs in `seaway-cli`, the lab in `seaway-lab`.
+//! `seaway`, the one program: it only dispatches. Daemons start in [`daemon`],
+//! operator verbs in [`operator`]; the lab and the benchmarks are `seaway-lab`'s.
 
 mod daemon;
+mod operator;
 mod terminal;
 
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
-use seaway_cli::{Finding, Output};
 
 /// The network of a Kubernetes cluster: pods, addresses, routes, and why a packet was dropped.
 #[derive(Parser)]
@@ -57,30 +56,12 @@ fn main() -> ExitCode {
     let matches = Cli::command().bin_name(name).get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     match cli.verb {
-        Verb::Operator(verb) => operator(&verb),
+        Verb::Operator(verb) => operator::run(&verb),
         Verb::Agent(arguments) => daemon::agent(&arguments),
         Verb::Controller(arguments) => daemon::controller(&arguments),
         Verb::Lab(arguments) => arguments.run(),
-        Verb::Bench(arguments) => bench(&arguments),
+        Verb::Bench(arguments) => terminal::finish(arguments.run()),
         Verb::Completion { shell } => completion(shell),
-    }
-}
-
-fn operator(verb: &seaway_cli::Verb) -> ExitCode {
-    let mut stdout = std::io::stdout().lock();
-    let mut output = Output::new(&mut stdout, terminal::wants_colour());
-    match seaway_cli::run(verb, seaway_datapath::probe, &mut output) {
-        Ok(Finding::Good) => ExitCode::SUCCESS,
-        Ok(Finding::Bad) => ExitCode::from(3),
-        Err(error) if error.is_closed_pipe() => ExitCode::SUCCESS,
-        Err(error) => terminal::report(&error),
-    }
-}
-
-fn bench(arguments: &seaway_lab::bench::BenchArgs) -> ExitCode {
-    match arguments.run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => terminal::report(&error),
     }
 }
 

@@ -27,6 +27,14 @@ pub(crate) fn report(error: &dyn Diagnose) -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// The exit code of an outcome; an error is printed.
+pub(crate) fn finish<E: Diagnose>(outcome: Result<(), E>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => report(&error),
+    }
+}
+
 /// `println!` panics when the reader of a pipe has gone (`seaway lab list | head -1`).
 /// That is no defect: end as if all had been written.
 pub(crate) fn end_quietly_when_the_reader_goes() {
