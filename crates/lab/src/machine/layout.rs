@@ -40,6 +40,9 @@ pub struct Rack {
     pub bridge: String,
     /// The router's addresses in it, with the subnet's prefix length.
     pub gateways: Vec<IpNet>,
+    /// Ethernet address of the bridge. Without one of its own it takes that of a
+    /// port, which changes with a power cycle and leaves neighbors with the old.
+    pub mac: String,
 }
 
 /// What kind of namespace set it is.
@@ -81,6 +84,7 @@ impl Layout {
                 name: format!("r{}", index + 1),
                 bridge: format!("rack{}", index + 1),
                 gateways: in_subnet(spec, Some(index), ROUTER_OFFSET),
+                mac: mac(3, index + 1),
             })
             .collect();
         let nodes = (0..spec.nodes)

@@ -22,9 +22,9 @@ pub(super) const HOST_LINK: &str = "eth0";
 pub(super) fn router_batch(layout: &Layout, mtu_bytes: u32) -> String {
     let mut batch = String::from("link set lo up\n");
     for rack in &layout.racks {
-        let bridge = &rack.bridge;
+        let (bridge, mac) = (&rack.bridge, &rack.mac);
         // A fixed MTU: a bridge otherwise follows its smallest port.
-        line(&mut batch, format_args!("link add {bridge} mtu {mtu_bytes} type bridge mcast_snooping 0"));
+        line(&mut batch, format_args!("link add {bridge} address {mac} mtu {mtu_bytes} type bridge mcast_snooping 0"));
         line(&mut batch, format_args!("link set {bridge} mtu {mtu_bytes} up"));
         add_addresses(&mut batch, bridge, &rack.gateways);
     }
