@@ -29,6 +29,11 @@ docs/reference/drop-reasons.md explains each reason.";
 const TIME: &[BorrowedFormatItem<'static>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
 
+/// IANA numbers of the protocols that have ports.
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+const SCTP: u8 = 132;
+
 /// Arguments of `seaway monitor`.
 #[derive(Debug, Clone, Args)]
 pub struct MonitorArguments {
@@ -99,12 +104,14 @@ fn time_of(event: &DropEvent, booted: OffsetDateTime) -> String {
 }
 
 fn render(event: &DropEvent, booted: OffsetDateTime, colour: bool) -> String {
+    // In ICMP the kernel programs give the echo identifier in the ports' place.
+    let port = |number| if matches!(event.protocol, TCP | UDP | SCTP) { number } else { 0 };
     format!(
         "{}  {}  {} -> {}  {}  cause: {}{}\n",
         time_of(event, booted),
         Mark::Bad.paint(&format!("{:<18}", event.reason), colour),
-        end(event.source, event.source_port, event.source_pod.as_ref()),
-        end(event.destination, event.destination_port, event.destination_pod.as_ref()),
+        end(event.source, port(event.source_port), event.source_pod.as_ref()),
+        end(event.destination, port(event.destination_port), event.destination_pod.as_ref()),
         protocol_name(event),
         event.cause,
         event.interface.as_ref().map(|name| format!("  on {name}")).unwrap_or_default(),
@@ -126,10 +133,10 @@ fn protocol_name(event: &DropEvent) -> String {
     match event.protocol {
         0 if event.source.is_none() => "-".to_owned(),
         1 => "ICMP".to_owned(),
-        6 => "TCP".to_owned(),
-        17 => "UDP".to_owned(),
+        TCP => "TCP".to_owned(),
+        UDP => "UDP".to_owned(),
         58 => "ICMPv6".to_owned(),
-        132 => "SCTP".to_owned(),
+        SCTP => "SCTP".to_owned(),
         number => format!("protocol {number}"),
     }
 }
@@ -184,7 +191,7 @@ mod tests {
         (neighbor.source, neighbor.destination, neighbor.protocol) = (None, None, 0);
         neighbor.reason = DropReason::SpoofedNeighbor.label().to_owned();
         let mut echo = spoofed();
-        (echo.protocol, echo.source_port, echo.destination_port) = (58, 0, 0);
+        (echo.protocol, echo.source_port, echo.destination_port) = (58, 7, 7);
         echo.source = Some("fd00::1".parse().unwrap());
         let lines: String =
             [spoofed(), neighbor, echo].iter().map(|e| render(e, OffsetDateTime::UNIX_EPOCH, false)).collect();
