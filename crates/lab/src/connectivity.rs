@@ -218,11 +218,7 @@ pub fn test(machine: &Machine, api: &ApiClient) -> Result<TestReport> {
 
 /// Whoever serves Services hears of the test's own a moment after its pods are
 /// Ready: that is no fault, so its checks are tried again for a while.
-fn retry_services(
-    machine: &Machine,
-    topology: &plan::Topology,
-    outcomes: &mut [Outcome],
-) -> Result<()> {
+fn retry_services(machine: &Machine, topology: &plan::Topology, outcomes: &mut [Outcome]) -> Result<()> {
     let give_up = Instant::now() + SERVICE_PATIENCE;
     loop {
         let (indices, checks): (Vec<usize>, Vec<Check>) = outcomes

@@ -94,7 +94,16 @@ fn a_cluster_comes_up_is_used_breaks_heals_and_leaves_nothing() {
     assert!(table.contains(" n2 ") && table.contains("10.244.") && table.contains("Where the time went"), "{table}");
     assert!(!lab.run(&["up", "--nodes", "1", "--network", "bridge"]).status.success(), "a name is taken once");
 
-    lab.kubectl(&["create", "deployment", "web", "--image=seaway/agnhost:1.36.1", "--replicas=2", "--", "/agnhost", "netexec"]);
+    lab.kubectl(&[
+        "create",
+        "deployment",
+        "web",
+        "--image=seaway/agnhost:1.36.1",
+        "--replicas=2",
+        "--",
+        "/agnhost",
+        "netexec",
+    ]);
     lab.kubectl(&["expose", "deployment", "web", "--port=80", "--target-port=8080"]);
     lab.kubectl(&["wait", "--for=condition=Available", "--timeout=120s", "deployment/web"]);
     assert!(lab.kubectl(&["exec", "deployment/web", "--", "/agnhost", "--help"]).contains("netexec"));
@@ -120,7 +129,8 @@ fn a_program_that_dies_is_shown_and_nothing_stays() {
     let mut lab = Lab::prepare("test-dies");
     let folder = tempfile::tempdir().unwrap();
     fake_program(folder.path(), "kube-apiserver", "Kubernetes v1.35.0", "cannot find my keys");
-    let output = lab.run(&["up", "--nodes", "1", "--network", "none", "--kubernetes-bin", folder.path().to_str().unwrap()]);
+    let output =
+        lab.run(&["up", "--nodes", "1", "--network", "none", "--kubernetes-bin", folder.path().to_str().unwrap()]);
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{stderr}");
     assert!(stderr.contains("SW0958: kube-apiserver on node n1") && stderr.contains("cannot find my keys"), "{stderr}");
@@ -134,7 +144,8 @@ fn a_release_that_is_too_old_is_refused() {
     let lab = Lab::prepare("test-old");
     let folder = tempfile::tempdir().unwrap();
     fake_program(folder.path(), "kubelet", "Kubernetes v1.30.4", "");
-    let output = lab.run(&["up", "--nodes", "1", "--network", "none", "--kubernetes-bin", folder.path().to_str().unwrap()]);
+    let output =
+        lab.run(&["up", "--nodes", "1", "--network", "none", "--kubernetes-bin", folder.path().to_str().unwrap()]);
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(stderr.contains("SW0953") && stderr.contains("Kubernetes v1.30.4"), "{stderr}");
 }
@@ -142,7 +153,8 @@ fn a_release_that_is_too_old_is_refused() {
 /// A program that tells its version, and otherwise complains and ends.
 fn fake_program(folder: &Path, name: &str, version: &str, complaint: &str) {
     let path = folder.join(name);
-    let script = format!("#!/bin/sh\n[ \"$1\" = --version ] && echo '{version}' && exit 0\necho '{complaint}' >&2\nexit 1\n");
+    let script =
+        format!("#!/bin/sh\n[ \"$1\" = --version ] && echo '{version}' && exit 0\necho '{complaint}' >&2\nexit 1\n");
     std::fs::write(&path, script).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
 }

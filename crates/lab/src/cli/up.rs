@@ -9,7 +9,9 @@ use super::cluster;
 use crate::cluster::progress::Progress;
 use crate::cluster::up::{UpOptions, up};
 use crate::error::Result;
-use crate::spec::{DnsChoice, Families, LabSpec, NetworkChoice, ServicesChoice};
+use crate::spec::{
+    BackendChoice, DnsChoice, EncapsulationChoice, Families, IpamChoice, LabSpec, NetworkChoice, ServicesChoice,
+};
 
 /// Flags win over the file.
 #[derive(Debug, Args)]
@@ -38,6 +40,15 @@ pub(super) struct UpArgs {
     /// Who connects the pods: seaway, flannel, bridge or none.
     #[arg(long)]
     network: Option<NetworkChoice>,
+    /// Data path of Seaway: auto, ebpf or nftables.
+    #[arg(long)]
+    backend: Option<BackendChoice>,
+    /// How Seaway carries packets between nodes: vxlan, none or crossSubnet.
+    #[arg(long)]
+    encapsulation: Option<EncapsulationChoice>,
+    /// Where Seaway's pod addresses come from: pools or nodePodCIDRs.
+    #[arg(long)]
+    ipam: Option<IpamChoice>,
     /// Who makes Services work: kube-proxy, kube-proxy:nftables, kube-proxy:iptables or none.
     #[arg(long)]
     services: Option<ServicesChoice>,
@@ -61,11 +72,8 @@ impl UpArgs {
     /// Makes the lab and shows it.
     pub(super) fn run(&self, name: &str) -> Result<()> {
         let spec = self.spec(name)?;
-        let options = UpOptions {
-            spec,
-            release_directory: self.kubernetes_bin.clone(),
-            keep_on_failure: self.keep_on_failure,
-        };
+        let options =
+            UpOptions { spec, release_directory: self.kubernetes_bin.clone(), keep_on_failure: self.keep_on_failure };
         let progress = Progress::start();
         let lab = up(&options, &progress)?;
         cluster::after_up(&lab, &progress, self.timings);
@@ -87,6 +95,9 @@ impl UpArgs {
         take(&mut spec.link_mtu_bytes, self.link_mtu);
         take(&mut spec.families, self.families);
         take(&mut spec.network, self.network);
+        take(&mut spec.seaway.backend, self.backend);
+        take(&mut spec.seaway.encapsulation, self.encapsulation);
+        take(&mut spec.seaway.ipam, self.ipam);
         take(&mut spec.services, self.services);
         take(&mut spec.dns, self.dns);
         if !self.pod_cidr.is_empty() {

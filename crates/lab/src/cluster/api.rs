@@ -85,7 +85,8 @@ impl ApiClient {
     /// # Errors
     /// No answer, or one that is no success.
     pub fn get_text(&self, path: &str) -> Result<String, ClusterError> {
-        let request = Request::get(path).body(Vec::new()).map_err(|error| api_error(path)(kube::Error::HttpError(error)))?;
+        let request =
+            Request::get(path).body(Vec::new()).map_err(|error| api_error(path)(kube::Error::HttpError(error)))?;
         self.runtime.block_on(self.client.request_text(request)).map_err(api_error(&format!("answer {path}")))
     }
 
@@ -94,7 +95,8 @@ impl ApiClient {
     /// # Errors
     /// No answer, or one that is no success.
     pub fn get(&self, path: &str) -> Result<Value, ClusterError> {
-        let request = Request::get(path).body(Vec::new()).map_err(|error| api_error(path)(kube::Error::HttpError(error)))?;
+        let request =
+            Request::get(path).body(Vec::new()).map_err(|error| api_error(path)(kube::Error::HttpError(error)))?;
         self.runtime.block_on(self.client.request(request)).map_err(api_error(&format!("answer {path}")))
     }
 
@@ -103,7 +105,8 @@ impl ApiClient {
     /// # Errors
     /// The API server refuses.
     pub fn delete(&self, path: &str) -> Result<(), ClusterError> {
-        let request = Request::delete(path).body(Vec::new()).map_err(|error| api_error(path)(kube::Error::HttpError(error)))?;
+        let request =
+            Request::delete(path).body(Vec::new()).map_err(|error| api_error(path)(kube::Error::HttpError(error)))?;
         match self.runtime.block_on(self.client.request_text(request)) {
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
             Err(error) => Err(api_error(&format!("delete {path}"))(error)),
@@ -128,7 +131,11 @@ impl ApiClient {
             };
             failed()?;
             if Instant::now() > give_up {
-                return Err(ClusterError::NotReady { what: "the API server is".into(), seconds: timeout.as_secs(), state });
+                return Err(ClusterError::NotReady {
+                    what: "the API server is".into(),
+                    seconds: timeout.as_secs(),
+                    state,
+                });
             }
             std::thread::sleep(POLL_INTERVAL);
         }
@@ -154,7 +161,8 @@ impl ApiClient {
         let text = |pointer| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
         let (kind, name) = (text("/kind"), text("/metadata/name"));
         let what = format!("apply {kind} {name}");
-        let api = self.dynamic_api(text("/apiVersion"), kind, object.pointer("/metadata/namespace").and_then(Value::as_str));
+        let api =
+            self.dynamic_api(text("/apiVersion"), kind, object.pointer("/metadata/namespace").and_then(Value::as_str));
         let params = PatchParams::apply(FIELD_MANAGER).force();
         let give_up = Instant::now() + Duration::from_secs(10);
         loop {
@@ -294,5 +302,9 @@ fn object_key(object: &DynamicObject) -> String {
 
 fn api_error(action: &str) -> impl FnOnce(kube::Error) -> ClusterError {
     let action = action.to_owned();
-    move |source| ClusterError::Api { action, source: Box::new(source) }
+    move |source| match source {
+        // The client's own text repeats the whole status.
+        kube::Error::Api(status) => ClusterError::Api { action, source: status },
+        source => ClusterError::Api { action, source: Box::new(source) },
+    }
 }

@@ -156,7 +156,8 @@ impl Authority {
         let mut params = CertificateParams::default();
         params.distinguished_name = distinguished_name(name, None);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
+        params.key_usages =
+            vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
         params.not_before = now - BACKDATING;
         params.not_after = now + VALIDITY;
         Ok(Self { issuer: CertifiedIssuer::self_signed(params, KeyPair::generate()?)?, now })
@@ -204,7 +205,9 @@ mod tests {
             nodes: BTreeMap::from([("worker-1".to_owned(), vec!["172.30.0.2".parse().unwrap()])]),
         };
         let files = issue(&subjects, OffsetDateTime::UNIX_EPOCH + Duration::days(20_000)).unwrap();
-        for stem in ["ca", "etcd-ca", "front-proxy-ca", "apiserver", "admin", "kubelet-worker-1", "kubelet-client-worker-1"] {
+        for stem in
+            ["ca", "etcd-ca", "front-proxy-ca", "apiserver", "admin", "kubelet-worker-1", "kubelet-client-worker-1"]
+        {
             assert!(files[&format!("{stem}.crt")].starts_with("-----BEGIN CERTIFICATE-----"), "{stem}");
             assert!(files[&format!("{stem}.key")].starts_with("-----BEGIN PRIVATE KEY-----"), "{stem}");
         }

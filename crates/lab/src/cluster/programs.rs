@@ -70,7 +70,11 @@ pub const PROGRAMS: &[Program] = &[
     Program { name: "kubectl", package: "k8s.io/kubernetes/cmd/kubectl", set: ModuleSet::Components },
     Program { name: "kube-proxy", package: "k8s.io/kubernetes/cmd/kube-proxy", set: ModuleSet::Components },
     Program { name: "agnhost", package: "k8s.io/kubernetes/test/images/agnhost", set: ModuleSet::Components },
-    Program { name: "containerd", package: "github.com/containerd/containerd/v2/cmd/containerd", set: ModuleSet::Containerd },
+    Program {
+        name: "containerd",
+        package: "github.com/containerd/containerd/v2/cmd/containerd",
+        set: ModuleSet::Containerd,
+    },
     Program {
         name: "containerd-shim-runc-v2",
         package: "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
@@ -266,7 +270,10 @@ mod tests {
     fn every_program_is_pinned_by_its_module_file() {
         for program in PROGRAMS {
             let (module, _) = program.set.module_files();
-            assert!(module.lines().any(|line| line.trim_start_matches("tool").trim() == program.package), "{program:?}");
+            assert!(
+                module.lines().any(|line| line.trim_start_matches("tool").trim() == program.package),
+                "{program:?}"
+            );
         }
         for name in ALWAYS {
             assert!(PROGRAMS.iter().any(|p| p.name == *name), "{name}");

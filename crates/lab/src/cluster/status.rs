@@ -39,7 +39,10 @@ pub struct NodeRow {
 pub fn rows(machine: &Machine, api: Option<&ApiClient>) -> Vec<NodeRow> {
     let list = |kind| {
         let api = api?;
-        api.watch_until("the list is", kind, Scope::default(), LIST_TIMEOUT, &mut || Ok(()), |objects| Ok(objects.clone())).ok()
+        api.watch_until("the list is", kind, Scope::default(), LIST_TIMEOUT, &mut || Ok(()), |objects| {
+            Ok(objects.clone())
+        })
+        .ok()
     };
     let nodes = list(NODE);
     let blocks = match machine.spec().network {
@@ -133,9 +136,10 @@ fn programs(node: &crate::machine::Node) -> Vec<String> {
         .iter()
         .map(|status| match (&status.pid, &status.last_exit) {
             (Some(_), None) => format!("{} running", status.name),
-            (Some(_), Some(_)) => format!("{} running, restarted {} times", status.name, status.starts.saturating_sub(1)),
+            (Some(_), Some(_)) => {
+                format!("{} running, restarted {} times", status.name, status.starts.saturating_sub(1))
+            }
             (None, how) => format!("{} ended ({})", status.name, how.as_deref().unwrap_or("not started")),
         })
         .collect()
 }
-

@@ -160,7 +160,16 @@ impl<'a> Up<'a> {
             nodes: machine.nodes().iter().map(|node| (node.name().to_owned(), node.addresses())).collect(),
         };
         let keys = pki::issue(&subjects, OffsetDateTime::now_utc())?;
-        Ok(Self { spec, progress, machine, programs, settings, keys, runtime: find_runtime()?, sandbox_image: images::sandbox()?.to_string() })
+        Ok(Self {
+            spec,
+            progress,
+            machine,
+            programs,
+            settings,
+            keys,
+            runtime: find_runtime()?,
+            sandbox_image: images::sandbox()?.to_string(),
+        })
     }
 
     fn run(&self) -> Result<BTreeMap<String, Duration>> {
@@ -192,7 +201,12 @@ impl<'a> Up<'a> {
     }
 
     fn node_files(&self) -> NodeFiles<'_> {
-        NodeFiles { settings: &self.settings, keys: &self.keys, sandbox_image: &self.sandbox_image, runtime: &self.runtime }
+        NodeFiles {
+            settings: &self.settings,
+            keys: &self.keys,
+            sandbox_image: &self.sandbox_image,
+            runtime: &self.runtime,
+        }
     }
 
     fn node_settings(&self, node: &Node) -> NodeSettings {
@@ -217,9 +231,12 @@ impl<'a> Up<'a> {
     fn open_host_access(&self, control_plane: &Node) -> Result<ApiClient> {
         let dir = self.machine.dir();
         forwarder::start(dir)?;
-        let address = self.settings.control_plane_addresses.first().copied().ok_or(ClusterError::TestSetup {
-            reason: "the control plane's node has no address".into(),
-        })?;
+        let address = self
+            .settings
+            .control_plane_addresses
+            .first()
+            .copied()
+            .ok_or(ClusterError::TestSetup { reason: "the control plane's node has no address".into() })?;
         let forward = forwarder::request(
             dir,
             &forwarder::ForwardRequest {
@@ -232,7 +249,8 @@ impl<'a> Up<'a> {
         let server = format!("https://127.0.0.1:{}", forward.port);
         let context = format!("seaway-lab-{}", dir.name());
         let kubeconfig = super::config::kubeconfig::kubeconfig(&self.keys, &context, &server, "admin")?;
-        let text = serde_saphyr::to_string(&kubeconfig).map_err(|error| ClusterError::Kubeconfig { reason: error.to_string() })?;
+        let text = serde_saphyr::to_string(&kubeconfig)
+            .map_err(|error| ClusterError::Kubeconfig { reason: error.to_string() })?;
         files::write_private(&files::host_kubeconfig(dir), &text)?;
         let link = files::kubectl(dir);
         std::os::unix::fs::symlink(self.programs.path("kubectl")?, &link)

@@ -34,7 +34,9 @@ pub struct UrlRequest {
 /// No such Service or port, or the port on the host is taken.
 pub fn url(machine: &Machine, api: &ApiClient, request: &UrlRequest) -> Result<String> {
     let UrlRequest { namespace, service, .. } = request;
-    let object = api.get(&format!("/api/v1/namespaces/{namespace}/services/{service}"))?;
+    let object = api.get(&format!("/api/v1/namespaces/{namespace}/services/{service}")).map_err(|error| {
+        if error.is_not_found() { missing(request, "there is none of that name".to_owned()) } else { error }
+    })?;
     let port = choose_port(&object, request)?;
     let target = match machine.spec().services {
         ServicesChoice::None => endpoint(api, request, &port)?,
@@ -92,7 +94,8 @@ fn choose_port(object: &Value, request: &UrlRequest) -> Result<ServicePort, Clus
         .find(|port| wanted.is_none_or(|wanted| port.name == wanted || port.number.to_string() == wanted))
         .cloned()
         .ok_or_else(|| {
-            let known: Vec<String> = ports.iter().map(|port| format!("{} {}", port.number, port.name).trim().to_owned()).collect();
+            let known: Vec<String> =
+                ports.iter().map(|port| format!("{} {}", port.number, port.name).trim().to_owned()).collect();
             let wanted = wanted.map_or_else(|| "no TCP port".to_owned(), |wanted| format!("no TCP port {wanted}"));
             missing(request, format!("{wanted}; it has [{}]", known.join(", ")))
         })
@@ -109,10 +112,14 @@ fn endpoint(api: &ApiClient, request: &UrlRequest, port: &ServicePort) -> Result
         "/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices?labelSelector=kubernetes.io/service-name={service}"
     ))?;
     let address = |slice: &Value| -> Option<SocketAddr> {
-        let ready = slice["endpoints"].as_array()?.iter().find(|one| one.pointer("/conditions/ready") != Some(&false.into()))?;
+        let ready = slice["endpoints"]
+            .as_array()?
+            .iter()
+            .find(|one| one.pointer("/conditions/ready") != Some(&false.into()))?;
         let address: IpAddr = ready["addresses"].as_array()?.first()?.as_str()?.parse().ok()?;
         let ports = slice["ports"].as_array()?;
-        let number = ports.iter().find(|one| one["name"].as_str().unwrap_or_default() == port.name)?["port"].as_u64()?;
+        let number =
+            ports.iter().find(|one| one["name"].as_str().unwrap_or_default() == port.name)?["port"].as_u64()?;
         Some(SocketAddr::new(address, u16::try_from(number).ok()?))
     };
     let items = slices["items"].as_array().cloned().unwrap_or_default();

@@ -55,7 +55,8 @@ fn cut_nodes(all: &[Outcome], open: &mut Vec<&Outcome>, findings: &mut Vec<Strin
     }
     let mut cut = BTreeSet::new();
     for node in nodes {
-        let mut between = all.iter().filter(|outcome| ends(outcome).is_some_and(|(from, to)| from == node || to == node));
+        let mut between =
+            all.iter().filter(|outcome| ends(outcome).is_some_and(|(from, to)| from == node || to == node));
         if between.all(|outcome| outcome.result.is_err()) {
             cut.insert(node);
             findings.push(format!("node {node} unreachable from everyone: link down?"));
@@ -97,7 +98,9 @@ fn broken_pairs(all: &[Outcome], open: &mut Vec<&Outcome>, findings: &mut Vec<St
     let pairs: BTreeSet<_> = open.iter().filter_map(|outcome| ends(outcome)).collect();
     let broken: Vec<_> = pairs
         .iter()
-        .filter(|pair| all.iter().filter(|outcome| ends(outcome) == Some(**pair)).all(|outcome| outcome.result.is_err()))
+        .filter(|pair| {
+            all.iter().filter(|outcome| ends(outcome) == Some(**pair)).all(|outcome| outcome.result.is_err())
+        })
         .copied()
         .collect();
     for (from, to) in &broken {
@@ -127,7 +130,9 @@ fn large_packets(open: &mut Vec<&Outcome>, findings: &mut Vec<String>) {
         .filter(|pair| !small.contains(pair))
         .collect();
     for (from, to) in &large {
-        findings.push(format!("large packets from node {from} to node {to} are lost, small ones arrive: a smaller MTU on the way?"));
+        findings.push(format!(
+            "large packets from node {from} to node {to} are lost, small ones arrive: a smaller MTU on the way?"
+        ));
     }
     open.retain(|outcome| {
         outcome.check.kind != Kind::CrossNodeLarge || !ends(outcome).is_some_and(|pair| large.contains(&pair))
@@ -141,7 +146,8 @@ fn whole_kinds(all: &[Outcome], open: &mut Vec<&Outcome>, findings: &mut Vec<Str
             let count = all.iter().filter(|outcome| same(outcome)).count();
             let failed: Vec<_> = open.iter().filter(|outcome| same(outcome)).collect();
             if count > 1 && failed.len() == count {
-                let mut reasons: Vec<&str> = failed.iter().filter_map(|o| o.result.as_ref().err().map(String::as_str)).collect();
+                let mut reasons: Vec<&str> =
+                    failed.iter().filter_map(|o| o.result.as_ref().err().map(String::as_str)).collect();
                 reasons.sort_unstable();
                 reasons.dedup();
                 let family = if ipv6 { "IPv6" } else { "IPv4" };

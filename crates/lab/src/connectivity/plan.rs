@@ -140,14 +140,7 @@ fn to_pod(from: &Place, pod: &TestPod, kind: Kind, checks: &mut Vec<Check>) {
 }
 
 fn check(kind: Kind, from: &Place, to_node: Option<&str>, target: SocketAddr, question: Question) -> Check {
-    Check {
-        kind,
-        ipv6: target.is_ipv6(),
-        from: from.clone(),
-        to_node: to_node.map(str::to_owned),
-        target,
-        question,
-    }
+    Check { kind, ipv6: target.is_ipv6(), from: from.clone(), to_node: to_node.map(str::to_owned), target, question }
 }
 
 /// The last pod of each node answers, so that same-node checks have two ends.
@@ -163,7 +156,8 @@ mod tests {
 
     #[test]
     fn two_dual_stack_nodes_check_every_direction_in_both_families() {
-        let addresses = |n: u8| vec![IpAddr::from([10, 0, 0, n]), IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, u16::from(n)])];
+        let addresses =
+            |n: u8| vec![IpAddr::from([10, 0, 0, n]), IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, u16::from(n)])];
         let pod = |name: &str, node: &str, n| TestPod {
             name: name.into(),
             uid: name.into(),

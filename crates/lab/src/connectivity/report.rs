@@ -58,8 +58,7 @@ fn groups(outcomes: &[Outcome]) -> Vec<(Kind, bool, Vec<&Outcome>)> {
     let mut groups = Vec::new();
     for kind in Kind::ALL {
         for ipv6 in [false, true] {
-            let group: Vec<_> =
-                outcomes.iter().filter(|o| o.check.kind == *kind && o.check.ipv6 == ipv6).collect();
+            let group: Vec<_> = outcomes.iter().filter(|o| o.check.kind == *kind && o.check.ipv6 == ipv6).collect();
             if !group.is_empty() {
                 groups.push((*kind, ipv6, group));
             }

@@ -57,7 +57,6 @@ impl OutsideListener {
             let _ = write!(stream, "{}", peer.ip().to_canonical());
         }
     }
-
 }
 
 impl Drop for OutsideListener {

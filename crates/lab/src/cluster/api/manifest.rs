@@ -32,7 +32,8 @@ pub fn parse_manifests(name: &str, text: &str) -> Result<Vec<Value>, ClusterErro
         }
     }
     for object in &mut objects {
-        let kind = object.get("kind").and_then(Value::as_str).ok_or_else(|| malformed("an object has no kind".into()))?;
+        let kind =
+            object.get("kind").and_then(Value::as_str).ok_or_else(|| malformed("an object has no kind".into()))?;
         let cluster_scoped = CLUSTER_SCOPED.contains(&kind);
         let kind = kind.to_owned();
         let metadata = object

@@ -12,9 +12,7 @@ use crate::cluster::error::ClusterError;
 /// `keys` lacks the certificate of `user`.
 pub fn kubeconfig(keys: &KeyFiles, context: &str, server: &str, user: &str) -> Result<Value, ClusterError> {
     let embedded = |file: String| {
-        keys.get(&file)
-            .map(|pem| ByteString(pem.clone().into_bytes()))
-            .ok_or(ClusterError::NoCertificate { file })
+        keys.get(&file).map(|pem| ByteString(pem.clone().into_bytes())).ok_or(ClusterError::NoCertificate { file })
     };
     Ok(json!({
         "apiVersion": "v1",

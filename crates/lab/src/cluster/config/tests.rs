@@ -57,7 +57,8 @@ fn the_kubelet_trusts_nobody_and_carries_the_taint() {
 
 #[test]
 fn node_ranges_are_cut_per_family_or_not_at_all() {
-    let argv = |settings: &ClusterSettings| control_plane::controller_manager(Path::new("kcm"), settings, Path::new("/k"));
+    let argv =
+        |settings: &ClusterSettings| control_plane::controller_manager(Path::new("kcm"), settings, Path::new("/k"));
     let both = argv(&settings());
     assert!(both.contains(&"--cluster-cidr=10.244.0.0/16,fd00:244::/48".to_owned()));
     assert!(both.contains(&"--node-cidr-mask-size-ipv6=64".to_owned()));

@@ -35,7 +35,10 @@ pub(super) fn install(
     progress(&format!("building {} from source (once)", names.join(", ")));
     compile(set, programs, work.path(), progress)?;
     for program in programs {
-        let built = work.path().join("bin").join(program.package.rsplit('/').find(|part| !is_major_version(part)).unwrap_or(program.name));
+        let built = work
+            .path()
+            .join("bin")
+            .join(program.package.rsplit('/').find(|part| !is_major_version(part)).unwrap_or(program.name));
         let wanted = directory.join(program.name);
         std::fs::rename(&built, &wanted).map_err(storage(&built))?;
     }
@@ -47,7 +50,12 @@ fn is_major_version(part: &str) -> bool {
     part.strip_prefix('v').is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-fn compile(set: ModuleSet, programs: &[Program], work: &Path, progress: &mut dyn FnMut(&str)) -> Result<(), ClusterError> {
+fn compile(
+    set: ModuleSet,
+    programs: &[Program],
+    work: &Path,
+    progress: &mut dyn FnMut(&str),
+) -> Result<(), ClusterError> {
     let mut child = Command::new("go")
         .arg("install")
         .arg("-v")

@@ -72,8 +72,10 @@ impl Up<'_> {
             })?;
             link_reference_plugins(node)?;
             let text = self.wait_for_file(node, Path::new(flannel::SUBNET_FILE))?;
-            let conflist = flannel::conflist(&text)
-                .map_err(|error| ClusterError::Manifest { name: flannel::SUBNET_FILE.into(), reason: error.to_string() })?;
+            let conflist = flannel::conflist(&text).map_err(|error| ClusterError::Manifest {
+                name: flannel::SUBNET_FILE.into(),
+                reason: error.to_string(),
+            })?;
             write_conflist(node, &conflist)
         })
     }
@@ -82,12 +84,22 @@ impl Up<'_> {
     fn nodes_with_ranges(&self, api: &ApiClient) -> Result<Vec<PeerNode>> {
         let count = self.machine.nodes().len();
         let mut failed = || died(self.machine.nodes());
-        let ranges: BTreeMap<String, Vec<IpNet>> =
-            api.watch_until("pod ranges of the nodes are", NODE, Scope::default(), STEP_TIMEOUT, &mut failed, |nodes| {
+        let ranges: BTreeMap<String, Vec<IpNet>> = api.watch_until(
+            "pod ranges of the nodes are",
+            NODE,
+            Scope::default(),
+            STEP_TIMEOUT,
+            &mut failed,
+            |nodes| {
                 let ranges = nodes.iter().map(|(name, node)| (name.clone(), pod_ranges(node)));
                 let ranges: BTreeMap<_, _> = ranges.filter(|(_, ranges)| !ranges.is_empty()).collect();
-                if ranges.len() == count { Ok(ranges) } else { Err(format!("{} of {count} nodes have one", ranges.len())) }
-            })?;
+                if ranges.len() == count {
+                    Ok(ranges)
+                } else {
+                    Err(format!("{} of {count} nodes have one", ranges.len()))
+                }
+            },
+        )?;
         let peer = |node: &Node| PeerNode {
             name: node.name().to_owned(),
             addresses: node.layout().addresses.clone(),
@@ -102,9 +114,7 @@ impl Up<'_> {
         std::thread::scope(|scope| {
             let work = &work;
             let nodes: Vec<_> = self.machine.nodes().iter().map(|node| scope.spawn(move || work(node))).collect();
-            nodes
-                .into_iter()
-                .try_for_each(|node| node.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            nodes.into_iter().try_for_each(|node| node.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
         })
     }
 

@@ -39,10 +39,8 @@ impl Up<'_> {
             &self.settings,
             &files::kubeconfig_of("controller-manager"),
         );
-        let scheduler = control_plane::scheduler(
-            self.programs.path("kube-scheduler")?,
-            &files::kubeconfig_of("scheduler"),
-        );
+        let scheduler =
+            control_plane::scheduler(self.programs.path("kube-scheduler")?, &files::kubeconfig_of("scheduler"));
         node.start(service("kube-controller-manager", manager))?;
         node.start(service("kube-scheduler", scheduler))?;
         Ok(())
