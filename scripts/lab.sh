@@ -11,12 +11,16 @@ if [ "$(id -u)" -ne 0 ]; then
   exit 1
 fi
 
-seaway lab up --nodes 3
+if seaway lab kubeconfig >/dev/null 2>&1; then
+  echo "The lab is up already; \`seaway lab down\` removes it"
+else
+  seaway lab up --nodes 3
+fi
 KUBECONFIG=$(seaway lab kubeconfig)
 export KUBECONFIG
 
 # kubectl of the host, or the one built for the lab.
-kubectl=$(command -v kubectl || seaway lab kubeconfig --kubectl)
+kubectl=$(command -v kubectl >/dev/null && echo kubectl || seaway lab kubeconfig --kubectl)
 
 echo
 echo "Deploying the demo application"
@@ -29,7 +33,7 @@ cat <<NEXT
 
 The lab is running. Try:
   export PATH=$(dirname "$seaway"):\$PATH KUBECONFIG=$KUBECONFIG
-  kubectl get pods -o wide
+  $kubectl get pods -o wide
   curl -s "$(seaway lab url productpage)/productpage"
   seaway lab exec n1 -- seaway status
   seaway lab break --help       break something, then: seaway lab test
