@@ -95,7 +95,7 @@ fn settings(config: &AgentConfig, chosen: &ChosenBackend) -> Settings {
             mtu_bytes: config.mtu_bytes,
             service_cidrs: config.service_cidrs.clone(),
         },
-        node_pod_cidrs: config.ipam.source == IpamSource::NodePodCidrs,
+        node_pod_cidrs: (config.ipam.source == IpamSource::NodePodCidrs).then_some(config.ipam.node_pod_cidrs),
         cooldown: config.ipam.cooldown,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         backend: chosen.backend.to_string(),

@@ -30,6 +30,7 @@ use seaway_model::agent_api::{Answer, AttachmentKey, Failure, Request};
 use seaway_model::{BlockAllocation, InterfaceName, IpBlock, NodeName, PodRef, Snapshot};
 use seaway_routing::ipam::{Ipam, Lease};
 use seaway_routing::plan::{NetworkOptions, NetworkPlan, Underlay};
+use seaway_runtime::config::NodePodCidrs;
 
 use crate::error::{AgentError, agent_failure};
 use blocks::Claim;
@@ -227,8 +228,8 @@ pub struct Settings {
     pub node: NodeName,
     /// Choices for the plan.
     pub options: NetworkOptions,
-    /// Addresses come from `Node.spec.podCIDRs`, not from pools.
-    pub node_pod_cidrs: bool,
+    /// Addresses come from `Node.spec.podCIDRs`, connected like this, not from pools.
+    pub node_pod_cidrs: Option<NodePodCidrs>,
     /// How long released addresses rest.
     pub cooldown: Duration,
     /// For `NodeStatus`.

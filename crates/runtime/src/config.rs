@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use seaway_model::{IpPool, NodeName};
+use seaway_model::{Encapsulation, IpPool, NodeName};
 use serde::{Deserialize, Serialize};
 
 mod error;
@@ -117,6 +117,8 @@ pub enum Backend {
 pub struct Ipam {
     /// Which objects hold the ranges.
     pub source: IpamSource,
+    /// What pools say of themselves and `Node.spec.podCIDRs` cannot.
+    pub node_pod_cidrs: NodePodCidrs,
     /// How long a released address rests before it is given out again.
     pub cooldown: Duration,
 }
@@ -131,6 +133,16 @@ pub enum IpamSource {
     /// `Node.spec.podCIDRs`, as the controller manager hands them out.
     #[serde(rename = "nodePodCIDRs")]
     NodePodCidrs,
+}
+
+/// How the ranges of `Node.spec.podCIDRs` are connected; pools say it each for itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct NodePodCidrs {
+    /// How packets travel between nodes.
+    pub encapsulation: Encapsulation,
+    /// Whether what leaves the cluster gets the node's address.
+    pub masquerade: bool,
 }
 
 /// The tunnel device.
@@ -200,6 +212,14 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+// === impl NodePodCidrs ===
+
+impl Default for NodePodCidrs {
+    fn default() -> Self {
+        Self { encapsulation: Encapsulation::default(), masquerade: true }
+    }
 }
 
 // === impl Paths ===

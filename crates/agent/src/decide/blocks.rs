@@ -25,7 +25,7 @@ pub(super) enum Claim {
 
 impl State {
     pub(super) fn look_after_blocks(&mut self, now: Duration, actions: &mut Vec<Action>) {
-        if self.settings.node_pod_cidrs {
+        if self.settings.node_pod_cidrs.is_some() {
             return;
         }
         for wish in self.ipam.block_wishes() {
@@ -44,7 +44,7 @@ impl State {
 
     /// Only now and then: a release that failed is tried again at the next look.
     pub(super) fn give_back_blocks(&mut self, now: Duration, actions: &mut Vec<Action>) {
-        if self.settings.node_pod_cidrs {
+        if self.settings.node_pod_cidrs.is_some() {
             return;
         }
         self.ipam.expire(now);
@@ -113,7 +113,7 @@ impl State {
 
     pub(super) fn record_changes(&mut self, actions: &mut Vec<Action>) {
         let changed = self.ipam.take_changed_blocks();
-        if changed.is_empty() || self.settings.node_pod_cidrs {
+        if changed.is_empty() || self.settings.node_pod_cidrs.is_some() {
             return;
         }
         let records = changed.into_iter().map(|block| (block, self.ipam.allocations(&block))).collect();

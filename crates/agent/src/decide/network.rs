@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use seaway_datapath::Difference;
+use seaway_model::Snapshot;
 use seaway_model::agent_api::{Answer, Failure};
-use seaway_model::{Encapsulation, Snapshot};
 use seaway_routing::ipam::with_node_pod_cidrs;
 use seaway_routing::plan::{Underlay, network_plan, plan_problems, usable_pool_names};
+use seaway_runtime::config::NodePodCidrs;
 
 use super::{Action, RequestId, State, reply};
 use crate::error::AgentError;
@@ -19,10 +20,11 @@ const LISTED: u32 = 100;
 impl State {
     pub(super) fn take_snapshot(&mut self, snapshot: &Arc<Snapshot>, now: Duration, actions: &mut Vec<Action>) {
         let before = self.node_addresses();
-        self.snapshot = Some(if self.settings.node_pod_cidrs {
-            Arc::new(with_node_pod_cidrs(snapshot, Encapsulation::default(), true))
-        } else {
-            Arc::clone(snapshot)
+        self.snapshot = Some(match self.settings.node_pod_cidrs {
+            Some(NodePodCidrs { encapsulation, masquerade }) => {
+                Arc::new(with_node_pod_cidrs(snapshot, encapsulation, masquerade))
+            }
+            None => Arc::clone(snapshot),
         });
         let addresses = self.node_addresses();
         if self.underlay.is_none() || before != addresses {

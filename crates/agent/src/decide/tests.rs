@@ -478,7 +478,7 @@ fn node_pod_cidrs_need_no_claims() {
     for (number, node) in snapshot.nodes.values_mut().enumerate() {
         node.pod_cidrs = vec![format!("10.1.{number}.0/24").parse().unwrap()];
     }
-    let mut world = World::with(Settings { node_pod_cidrs: true, ..settings() }, snapshot);
+    let mut world = World::with(Settings { node_pod_cidrs: Some(NodePodCidrs::default()), ..settings() }, snapshot);
     world.follow_cluster();
     let added = world.add("a").unwrap();
     assert!(added.addresses[0].address.to_string().starts_with("10.1.0."), "{added:?}");

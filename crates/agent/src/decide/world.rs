@@ -54,7 +54,7 @@ pub(super) fn settings() -> Settings {
             mtu_bytes: None,
             service_cidrs: vec!["10.96.0.0/16".parse().unwrap()],
         },
-        node_pod_cidrs: false,
+        node_pod_cidrs: None,
         cooldown: Duration::from_secs(30),
         version: "0.0.0".into(),
         backend: "ebpf".into(),

@@ -1,5 +1,6 @@
 //! The configuration file as it is written: one struct, defaults, no meaning yet.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -7,7 +8,7 @@ use ipnet::IpNet;
 use seaway_model::Encapsulation;
 use serde::{Deserialize, Serialize};
 
-use super::{ApiServer, Backend, ChainedPlugin, ConfigError, IpamSource, Log, Paths};
+use super::{ApiServer, Backend, ChainedPlugin, ConfigError, IpamSource, Log, NodePodCidrs, Paths};
 
 /// The configuration file. `docs/reference/configuration.md` describes each key.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +17,7 @@ pub struct RawConfig {
     pub(super) api_server: Option<ApiServer>,
     pub(super) kubeconfig: Option<PathBuf>,
     pub(super) backend: Backend,
+    pub(super) node_backends: BTreeMap<String, Backend>,
     pub(super) ipam: RawIpam,
     pub(super) vxlan: RawVxlan,
     pub(super) mtu_bytes: Option<u32>,
@@ -34,6 +36,8 @@ pub struct RawConfig {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(super) struct RawIpam {
     pub(super) source: IpamSource,
+    #[serde(rename = "nodePodCIDRs")]
+    pub(super) node_pod_cidrs: NodePodCidrs,
     pub(super) cooldown_seconds: u64,
     pub(super) default_pools: Vec<RawPool>,
 }
@@ -117,7 +121,12 @@ impl Default for RawIpam {
     fn default() -> Self {
         // Long enough for a peer's connections to a dead pod to have been
         // reset or timed out at the application, short enough for a /26 block.
-        Self { source: IpamSource::default(), cooldown_seconds: 30, default_pools: Vec::new() }
+        Self {
+            source: IpamSource::default(),
+            node_pod_cidrs: NodePodCidrs::default(),
+            cooldown_seconds: 30,
+            default_pools: Vec::new(),
+        }
     }
 }
 

@@ -26,7 +26,8 @@ fn every_key_is_read() {
 apiServer: {host: 10.0.0.1, port: 6443}
 kubeconfig: /etc/seaway/kubeconfig
 backend: nftables
-ipam: {source: nodePodCIDRs, cooldownSeconds: 5}
+nodeBackends: {worker-2: ebpf}
+ipam: {source: nodePodCIDRs, nodePodCIDRs: {encapsulation: crossSubnet}, cooldownSeconds: 5}
 vxlan: {port: 8472, id: 1}
 mtuBytes: 1400
 nonMasqueradeCIDRs: [192.168.0.0/16]
@@ -43,8 +44,12 @@ log: {format: json, filter: debug}
 ";
     let config = agent(text).unwrap();
     assert_eq!(config.api.server, Some(ApiServer { host: "10.0.0.1".into(), port: 6443 }));
-    assert_eq!(config.ipam, Ipam { source: IpamSource::NodePodCidrs, cooldown: Duration::from_secs(5) });
+    let node_pod_cidrs = NodePodCidrs { encapsulation: Encapsulation::CrossSubnet, masquerade: true };
+    let cooldown = Duration::from_secs(5);
+    assert_eq!(config.ipam, Ipam { source: IpamSource::NodePodCidrs, node_pod_cidrs, cooldown });
     assert_eq!(config.backend, Backend::Nftables);
+    let other = RawConfig::parse(text, "t").unwrap().agent(NodeName::from("worker-2")).unwrap();
+    assert_eq!(other.backend, Backend::Ebpf);
     assert_eq!(config.mtu_bytes, Some(1400));
     assert_eq!(config.service_cidrs.len(), 2);
     assert_eq!(config.cni.network, "shore");

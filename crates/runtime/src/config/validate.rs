@@ -6,7 +6,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use seaway_model::{IpPool, LabelSelector, NodeName};
 
-use super::raw::RawPool;
+use super::raw::{RawIpam, RawPool};
 use super::{AgentConfig, ApiAccess, Cni, ConfigError, ControllerConfig, InvalidField, Ipam, RawConfig, Vxlan};
 
 /// Smallest MTU a host must accept for IPv4 (RFC 791 §3.2). The plan asks for
@@ -49,10 +49,10 @@ impl RawConfig {
         }
         findings.into_result()?;
         Ok(AgentConfig {
-            node,
             api: ApiAccess { server: self.api_server, kubeconfig: self.kubeconfig },
-            backend: self.backend,
-            ipam: Ipam { source: self.ipam.source, cooldown: Duration::from_secs(self.ipam.cooldown_seconds) },
+            backend: self.node_backends.get(node.as_str()).copied().unwrap_or(self.backend),
+            node,
+            ipam: ipam(&self.ipam),
             vxlan: Vxlan { port: self.vxlan.port, id: self.vxlan.id },
             mtu_bytes: self.mtu_bytes,
             non_masquerade: self.non_masquerade_cidrs,
@@ -80,12 +80,20 @@ impl RawConfig {
         Ok(ControllerConfig {
             identity,
             api: ApiAccess { server: self.api_server, kubeconfig: self.kubeconfig },
-            ipam: Ipam { source: self.ipam.source, cooldown: Duration::from_secs(self.ipam.cooldown_seconds) },
+            ipam: ipam(&self.ipam),
             default_pools: self.ipam.default_pools.into_iter().map(pool).collect(),
             service_cidrs: self.service_cidrs,
             admin: self.admin.controller,
             log: self.log,
         })
+    }
+}
+
+fn ipam(raw: &RawIpam) -> Ipam {
+    Ipam {
+        source: raw.source,
+        node_pod_cidrs: raw.node_pod_cidrs,
+        cooldown: Duration::from_secs(raw.cooldown_seconds),
     }
 }
 
