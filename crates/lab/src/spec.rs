@@ -12,7 +12,10 @@ use std::path::Path;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
-pub use choice::{DnsChoice, Families, NetworkChoice, ProxyMode, ServicesChoice, UnknownChoice};
+pub use choice::{
+    BackendChoice, DnsChoice, EncapsulationChoice, Families, IpamChoice, NetworkChoice, ProxyMode, ServicesChoice,
+    UnknownChoice,
+};
 pub use error::SpecError;
 
 /// One lab as asked for. Field names in the file are camelCase.
@@ -40,12 +43,28 @@ pub struct LabSpec {
     /// Who connects the pods.
     pub network: NetworkChoice,
     /// Who makes Services work.
+    /// How Seaway connects them, when it does.
+    pub seaway: SeawayChoices,
     pub services: ServicesChoice,
     /// Who answers DNS questions.
     pub dns: DnsChoice,
 }
 
 /// Ranges of the nodes' own addresses.
+/// What a user of Seaway would write into its configuration and pools.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct SeawayChoices {
+    /// Data path of all nodes.
+    pub backend: BackendChoice,
+    /// Data path of single nodes, by node name.
+    pub node_backends: BTreeMap<String, BackendChoice>,
+    /// How packets travel between nodes.
+    pub encapsulation: EncapsulationChoice,
+    /// Where addresses come from.
+    pub ipam: IpamChoice,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct UnderlayRanges {
@@ -71,6 +90,7 @@ impl Default for LabSpec {
             service_cidrs: Vec::new(),
             network: NetworkChoice::Seaway,
             services: ServicesChoice::KubeProxy(ProxyMode::Nftables),
+            seaway: SeawayChoices::default(),
             dns: DnsChoice::Coredns,
         }
     }

@@ -61,6 +61,43 @@ pub enum DnsChoice {
     None,
 }
 
+/// Which data path Seaway's agents use.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum BackendChoice {
+    /// The best the kernel has.
+    #[default]
+    Auto,
+    /// BPF programs.
+    Ebpf,
+    /// Kernel routing with nftables.
+    Nftables,
+}
+
+/// How Seaway carries packets of pods between nodes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum EncapsulationChoice {
+    /// In VXLAN.
+    #[default]
+    Vxlan,
+    /// As they are: between racks only the router's own routes would help.
+    None,
+    /// As they are within a rack, in VXLAN between racks.
+    CrossSubnet,
+}
+
+/// Where Seaway's pod addresses come from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum IpamChoice {
+    /// `IPPool` objects.
+    #[default]
+    Pools,
+    /// `Node.spec.podCIDRs`.
+    NodePodCidrs,
+}
+
 /// A word that is none of a choice's values.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{given:?} is none of {expected}")]
@@ -127,6 +164,23 @@ choice_words!(ServicesChoice, "kube-proxy, kube-proxy:nftables, kube-proxy:iptab
 choice_words!(DnsChoice, "coredns, none", {
     "coredns" => Self::Coredns,
     "none" => Self::None,
+});
+
+choice_words!(BackendChoice, "auto, ebpf, nftables", {
+    "auto" => Self::Auto,
+    "ebpf" => Self::Ebpf,
+    "nftables" => Self::Nftables,
+});
+
+choice_words!(EncapsulationChoice, "vxlan, none, crossSubnet", {
+    "vxlan" => Self::Vxlan,
+    "none" => Self::None,
+    "crossSubnet" => Self::CrossSubnet,
+});
+
+choice_words!(IpamChoice, "pools, nodePodCIDRs", {
+    "pools" => Self::Pools,
+    "nodePodCIDRs" => Self::NodePodCidrs,
 });
 
 // === impl Families ===

@@ -94,9 +94,11 @@ pub enum SpecError {
         /// What is missing or too much.
         reason: String,
     },
-    /// Labels for a node the lab does not have.
-    #[error("nodeLabels: there is no node {node:?} among n1 to n{nodes}")]
+    /// Something for a node the lab does not have.
+    #[error("{field}: there is no node {node:?} among n1 to n{nodes}")]
     UnknownNode {
+        /// The field.
+        field: &'static str,
         /// The name given.
         node: String,
         /// Number of nodes.
@@ -138,7 +140,10 @@ impl Diagnose for SpecError {
             Self::BadName { .. } => "use a short name such as `default` or `test-2`".into(),
             Self::BadCount { field, least, most, .. } => format!("set {field} between {least} and {most}"),
             Self::MtuTooSmallForIpv6 { .. } => "raise linkMtuBytes, or set `families: ipv4`".into(),
-            Self::RangeTooSmall { field, .. } => format!("give {field} a shorter prefix, or ask for fewer nodes"),
+            Self::RangeTooSmall { field: field @ "serviceCidrs", .. } => format!("give {field} a shorter prefix"),
+            Self::RangeTooSmall { field, .. } => {
+                format!("give {field} a shorter prefix, or ask for fewer nodes and racks")
+            }
             Self::RangeTooLarge { field, .. } => format!("give {field} a longer prefix"),
             Self::Overlap { field, other_field, .. } => {
                 format!("move one of {field} and {other_field}, for example within 10.0.0.0/8 or fd00::/8")

@@ -25,7 +25,8 @@ fn every_field_can_be_written() {
     let spec = LabSpec::parse(
         "name: two\nnodes: 4\nracks: 2\nlinkMtuBytes: 9000\nfamilies: ipv4\nunderlay: {ipv4: 10.9.0.0/16}\n\
          nodeLabels: {n2: {disk: ssd}}\npodCidrs: [10.10.0.0/16]\nserviceCidrs: [10.11.0.0/16]\n\
-         network: bridge\nservices: kube-proxy:iptables\ndns: none\n",
+         network: bridge\n\
+         seaway: {backend: ebpf, nodeBackends: {n2: nftables}, encapsulation: crossSubnet, ipam: nodePodCIDRs}\nservices: kube-proxy:iptables\ndns: none\n",
     )
     .unwrap();
     spec.validate().unwrap();
@@ -56,6 +57,7 @@ fn refusals_name_the_field() {
         ("families: ipv6\npodCidrs: [10.244.0.0/16]", 938, "podCidrs"),
         ("serviceCidrs: [10.96.0.0/16, 'fd00:96::/64']", 936, "serviceCidrs"),
         ("nodeLabels: {n4: {a: b}}", 939, "nodeLabels"),
+        ("seaway: {nodeBackends: {n4: ebpf}}", 939, "seaway.nodeBackends"),
         ("nodeLabels: {n02: {a: b}}", 939, "nodeLabels"),
         ("racks: 3\nunderlay: {ipv4: 172.31.0.0/23}", 935, "underlay.ipv4"),
     ] {

@@ -30,10 +30,12 @@ impl LabSpec {
         if self.families.ipv6() && self.link_mtu_bytes < MIN_IPV6_MTU_BYTES {
             return Err(SpecError::MtuTooSmallForIpv6 { value: self.link_mtu_bytes, least: MIN_IPV6_MTU_BYTES });
         }
-        for node in self.node_labels.keys() {
+        let labels = self.node_labels.keys().map(|node| ("nodeLabels", node));
+        let backends = self.seaway.node_backends.keys().map(|node| ("seaway.nodeBackends", node));
+        for (field, node) in labels.chain(backends) {
             let number = node.strip_prefix('n').and_then(|digits| digits.parse::<u32>().ok());
             if !number.is_some_and(|number| number >= 1 && number <= self.nodes && *node == format!("n{number}")) {
-                return Err(SpecError::UnknownNode { node: node.clone(), nodes: self.nodes });
+                return Err(SpecError::UnknownNode { field, node: node.clone(), nodes: self.nodes });
             }
         }
         self.families_match("podCidrs", &self.pod_ranges())?;
