@@ -11,9 +11,18 @@ step() {
   "$@"
 }
 
+# The tests' clusters need them; built here, their progress can be seen.
+build_kubernetes() {
+  local seaway
+  seaway=${CARGO_TARGET_DIR:-target}/$(rustc --print host-tuple)/debug/seaway
+  "$seaway" lab --name warm-up up --nodes 1
+  "$seaway" lab --name warm-up down
+}
+
 step "format" cargo fmt --all --check
 step "lints" cargo clippy --locked --workspace --all-targets --quiet -- -D warnings
 step "programs, which tests run" cargo build --locked --workspace --bins --quiet
+step "Kubernetes programs, built once" build_kubernetes
 step "tests" cargo test --locked --workspace --no-fail-fast
 step "tidy" cargo xtask tidy
 echo
