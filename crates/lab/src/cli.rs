@@ -19,6 +19,7 @@ use seaway_model::diagnosis::Report;
 use crate::bench::load::LoadArgs;
 use crate::error::{LabError, Result};
 use crate::image::cli::ImageArgs;
+use crate::spec::check_name;
 use crate::machine::{Breakage, EnterArgs, InitArgs, LabDir, LaunchArgs, Machine, enter, launch, node_init};
 
 /// Run a real Kubernetes cluster on this machine, for trying, testing and comparing.
@@ -91,6 +92,8 @@ impl LabArgs {
     }
 
     fn dispatch(&self) -> Result<u8> {
+        // `down` removes the directory of that name: it must be one of a lab.
+        check_name(&self.name)?;
         let dir = LabDir::new(&self.name);
         match &self.verb {
             LabVerb::Up(args) => args.run(&self.name),

@@ -147,6 +147,14 @@ pub enum LabError {
         /// Why not.
         reason: String,
     },
+    /// Nothing of what `heal` was asked for is broken.
+    #[error("cannot heal {what}: {reason}")]
+    NotBroken {
+        /// What was asked for.
+        what: String,
+        /// What is broken instead.
+        reason: String,
+    },
     /// A connection into a node's network failed.
     #[error("cannot connect to {address} from node {node}")]
     Dial {
@@ -204,6 +212,7 @@ impl Diagnose for LabError {
             Self::Fault { .. } => 915,
             Self::Dial { .. } => 916,
             Self::Remains { .. } => 917,
+            Self::NotBroken { .. } => 918,
         })
     }
 
@@ -239,6 +248,7 @@ impl Diagnose for LabError {
             Self::ProgramMissing { package, .. } => format!("apt-get install {package}"),
             Self::Tool { .. } => "read what the program said; `seaway check --pre` tells what is missing".into(),
             Self::Fault { .. } => "`seaway lab break --help` lists the faults and their arguments".into(),
+            Self::NotBroken { .. } => "`seaway lab status` shows what is broken; `seaway lab heal --all` heals it".into(),
             Self::Dial { .. } => "check that the program listens there: `seaway lab status`".into(),
             Self::Remains { name, .. } => {
                 format!("end what still uses it, then run `seaway lab down --name {name}` again")

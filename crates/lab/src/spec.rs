@@ -17,6 +17,7 @@ pub use choice::{
     UnknownChoice,
 };
 pub use error::SpecError;
+pub use validate::check_name;
 
 /// One lab as asked for. Field names in the file are camelCase.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,15 +43,14 @@ pub struct LabSpec {
     pub service_cidrs: Vec<IpNet>,
     /// Who connects the pods.
     pub network: NetworkChoice,
-    /// Who makes Services work.
     /// How Seaway connects them, when it does.
     pub seaway: SeawayChoices,
+    /// Who makes Services work.
     pub services: ServicesChoice,
     /// Who answers DNS questions.
     pub dns: DnsChoice,
 }
 
-/// Ranges of the nodes' own addresses.
 /// What a user of Seaway would write into its configuration and pools.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -65,6 +65,7 @@ pub struct SeawayChoices {
     pub ipam: IpamChoice,
 }
 
+/// Ranges of the nodes' own addresses.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct UnderlayRanges {
@@ -89,8 +90,8 @@ impl Default for LabSpec {
             pod_cidrs: Vec::new(),
             service_cidrs: Vec::new(),
             network: NetworkChoice::Seaway,
-            services: ServicesChoice::KubeProxy(ProxyMode::Nftables),
             seaway: SeawayChoices::default(),
+            services: ServicesChoice::KubeProxy(ProxyMode::Nftables),
             dns: DnsChoice::Coredns,
         }
     }

@@ -126,7 +126,7 @@ fn faults_break_and_heal() {
     lab.break_down(Breakage::Link { node: "n2".into() });
     assert!(none(&near));
     assert_eq!(lab.machine.faults().unwrap().len(), 2);
-    assert!(matches!(lab.machine.heal(&["mtu".into()]), Err(LabError::Fault { .. })));
+    assert!(matches!(lab.machine.heal(&["mtu".into()]), Err(LabError::NotBroken { .. })));
     lab.heal("link n2");
     assert!(all(&near) && none(&far));
     lab.heal("");

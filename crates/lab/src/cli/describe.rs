@@ -3,6 +3,7 @@
 use comfy_table::{Table, presets};
 
 use super::{cluster, image};
+use crate::cluster::forwarder;
 use crate::error::{LabError, Result};
 use crate::machine::{Fault, LabDir, LabState, Machine, lab_names};
 
@@ -16,6 +17,9 @@ pub(super) fn status(machine: &Machine) -> Result<()> {
     }
     for pod in image::waiting_pods(machine) {
         println!("\n{pod}");
+    }
+    if let Some(url) = forwarder::metrics_url(machine.dir()) {
+        println!("\nMetrics: {url}");
     }
     Ok(())
 }

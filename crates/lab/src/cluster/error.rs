@@ -90,7 +90,7 @@ pub enum ClusterError {
         /// What was asked.
         action: String,
         /// What the client said.
-        source: Box<kube::Error>,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The client for the API server cannot be made.
     #[error("cannot use the cluster's kubeconfig: {reason}")]
@@ -141,6 +141,15 @@ pub enum ClusterError {
 }
 
 // === impl ClusterError ===
+
+impl ClusterError {
+    /// Whether the API server has no object of that name.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        let Self::Api { source, .. } = self else { return false };
+        source.downcast_ref::<kube::core::Status>().is_some_and(|status| status.code == 404)
+    }
+}
 
 impl Diagnose for ClusterError {
     fn id(&self) -> ErrorId {

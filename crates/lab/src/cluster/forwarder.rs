@@ -17,6 +17,8 @@ use serde::{Deserialize, Serialize};
 use super::error::ClusterError;
 use crate::machine::{LabDir, ProcessId};
 
+mod metrics;
+mod scrape;
 mod serve;
 
 pub use serve::serve;
@@ -122,6 +124,14 @@ pub fn running(dir: &LabDir) -> Option<ProcessId> {
     serde_json::from_str::<ProcessId>(&text).ok().filter(|process| process.alive())
 }
 
+/// Where the lab's metrics are, while its forwarder runs.
+#[must_use]
+pub fn metrics_url(dir: &LabDir) -> Option<String> {
+    running(dir)?;
+    let port: u16 = std::fs::read_to_string(metrics_path(dir)).ok()?.trim().parse().ok()?;
+    Some(format!("http://127.0.0.1:{port}/metrics"))
+}
+
 fn exchange(dir: &LabDir, wanted: &ForwardRequest) -> std::io::Result<Answer> {
     let stream = UnixStream::connect(socket_path(dir))?;
     stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
@@ -143,4 +153,9 @@ fn process_path(dir: &LabDir) -> PathBuf {
 
 fn forwards_path(dir: &LabDir) -> PathBuf {
     dir.path().join("forwards.json")
+}
+
+/// File with the port of the metrics.
+fn metrics_path(dir: &LabDir) -> PathBuf {
+    dir.path().join("metrics-port")
 }

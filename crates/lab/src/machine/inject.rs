@@ -10,6 +10,9 @@ use super::state::LabState;
 use super::{LabLock, Machine, cgroup, create, wire};
 use crate::error::{IoContext, LabError, Result};
 
+/// The kernel's least MTU of a veth (`ETH_MIN_MTU` in linux/if_ether.h).
+const MIN_LINK_MTU_BYTES: u32 = 68;
+
 /// A fault as asked for.
 #[derive(Debug, Clone, PartialEq, clap::Subcommand)]
 pub enum Breakage {
@@ -87,7 +90,7 @@ impl Machine {
                 [] => "nothing is broken".to_owned(),
                 faults => format!("broken are: {}", faults.iter().map(Fault::to_string).collect::<Vec<_>>().join(", ")),
             };
-            return Err(LabError::Fault { what: words.join(" "), reason });
+            return Err(LabError::NotBroken { what: words.join(" "), reason });
         }
         state.faults = kept;
         // Power first: the other faults concern links and programs it brings.
@@ -141,6 +144,11 @@ impl Machine {
             }
             Breakage::Mtu { node, bytes } => {
                 self.known_node(node)?;
+                if !(MIN_LINK_MTU_BYTES..=state.spec.link_mtu_bytes).contains(bytes) {
+                    let most = state.spec.link_mtu_bytes;
+                    let reason = format!("{bytes} is not between {MIN_LINK_MTU_BYTES} and the links' {most} bytes");
+                    return Err(LabError::Fault { what: format!("mtu {node}"), reason });
+                }
                 Fault::Mtu { node: node.clone(), bytes: *bytes }
             }
             Breakage::Loss { node, percent } => {

@@ -121,6 +121,15 @@ impl LabSpec {
     }
 }
 
+/// Refuses a name that is no directory, cgroup and host name: every verb asks
+/// before it makes a path of it.
+///
+/// # Errors
+/// [`SpecError::BadName`].
+pub fn check_name(name: &str) -> Result<(), SpecError> {
+    name_is_good("name", name)
+}
+
 fn name_is_good(field: &str, value: &str) -> Result<(), SpecError> {
     let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let bytes = value.as_bytes();

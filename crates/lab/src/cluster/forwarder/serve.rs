@@ -3,20 +3,27 @@
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use prometheus_client::metrics::counter::Counter;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
-use super::{Answer, Forward, ForwardRequest, forwards_path, socket_path};
+use super::metrics::{ForwarderMetrics, PortMetrics};
+use super::{Answer, Forward, ForwardRequest, forwards_path, scrape, socket_path};
 use crate::error::LabError;
 use crate::machine::{LabDir, Machine, join_lab};
 
 /// Ports tried after the one asked for.
-const NEXT_PORTS: u16 = 1000;
+pub(super) const NEXT_PORTS: u16 = 1000;
+
+/// What is read from a connection at once.
+const PUMP_BYTES: usize = 16 * 1024;
 
 #[derive(Debug)]
 struct Forwarder {
     dir: LabDir,
     forwards: Mutex<Vec<Forward>>,
+    metrics: ForwarderMetrics,
 }
 
 /// Serves the lab until the process is killed.
@@ -28,8 +35,13 @@ pub fn serve(dir: &LabDir) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let listener = UnixListener::bind(socket_path(dir))?;
-        let forwarder = Arc::new(Forwarder { dir: dir.clone(), forwards: Mutex::new(Vec::new()) });
+        let metrics = ForwarderMetrics::default();
+        let forwarder = Arc::new(Forwarder { dir: dir.clone(), forwards: Mutex::new(Vec::new()), metrics: metrics.clone() });
         forwarder.restore().await;
+        // Without its metrics a lab is still a lab.
+        if let Err(error) = scrape::start(dir.clone(), metrics).await {
+            eprintln!("no metrics: {error}");
+        }
         loop {
             let (stream, _) = listener.accept().await?;
             tokio::spawn(Arc::clone(&forwarder).answer(stream));
@@ -111,7 +123,7 @@ impl Forwarder {
         loop {
             match listener.accept().await {
                 Ok((client, _)) => {
-                    tokio::spawn(carry(self.dir.clone(), forward.clone(), client));
+                    tokio::spawn(carry(self.dir.clone(), forward.clone(), client, self.metrics.of_port(forward.port)));
                 }
                 // Out of descriptors, most likely: the clients that end free some.
                 Err(error) => {
@@ -125,7 +137,7 @@ impl Forwarder {
 
 /// Copies one connection both ways. A target that does not answer closes the
 /// client's connection, as a closed port would.
-async fn carry(dir: LabDir, forward: Forward, mut client: TcpStream) {
+async fn carry(dir: LabDir, forward: Forward, client: TcpStream, metrics: PortMetrics) {
     let Forward { port, node, target } = forward;
     // The state is read anew for each connection: a power cycle gives the node
     // another network namespace.
@@ -138,11 +150,31 @@ async fn carry(dir: LabDir, forward: Forward, mut client: TcpStream) {
         Err(error) => Err(std::io::Error::other(error)),
     };
     match upstream {
-        Ok(mut upstream) => {
+        Ok(upstream) => {
             let _ = (client.set_nodelay(true), upstream.set_nodelay(true));
+            metrics.connections.inc();
+            let (from_client, to_client) = client.into_split();
+            let (from_lab, to_lab) = upstream.into_split();
             // An error here is one side closing: that is how connections end.
-            let _ = tokio::io::copy_bidirectional(&mut client, &mut upstream).await;
+            let _ = tokio::try_join!(
+                pump(from_client, to_lab, &metrics.bytes_into_lab),
+                pump(from_lab, to_client, &metrics.bytes_out_of_lab),
+            );
         }
         Err(error) => eprintln!("127.0.0.1:{port} to {target}: {error}"),
+    }
+}
+
+/// Copies one direction to its end, counting as it goes: a watch of the API
+/// server lasts for hours.
+async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, bytes: &Counter) -> std::io::Result<()> {
+    let mut buffer = vec![0; PUMP_BYTES];
+    loop {
+        let length = from.read(&mut buffer).await?;
+        let Some(content) = buffer.get(..length).filter(|content| !content.is_empty()) else {
+            return to.shutdown().await;
+        };
+        to.write_all(content).await?;
+        bytes.inc_by(length as u64);
     }
 }
