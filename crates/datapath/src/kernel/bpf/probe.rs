@@ -93,7 +93,10 @@ fn load_pass_program() -> io::Result<OwnedFd> {
 
 fn probe_map(map_type: u32) -> Result<(), String> {
     // SAFETY: plain values; null options mean the defaults.
-    verdict(unsafe { libbpf_sys::libbpf_probe_bpf_map_type(map_type, ptr::null()) }, "the kernel has no such map type")
+    let result = unsafe { libbpf_sys::libbpf_probe_bpf_map_type(map_type, ptr::null()) };
+    // libbpf says 0 also to users without the right to make maps.
+    let refused = result == 0 && io::Error::last_os_error().raw_os_error() == Some(libc::EPERM);
+    verdict(if refused { -libc::EPERM } else { result }, "the kernel has no such map type")
 }
 
 fn probe_helper(helper: u32) -> Result<(), String> {
