@@ -158,7 +158,7 @@ impl Diagnose for DatapathError {
             Self::Setting { .. } => "mount /proc/sys writable in the agent's container".into(),
             Self::NotPermitted { .. } => "give the agent the capabilities of deploy/: NET_ADMIN, SYS_ADMIN, BPF, PERFMON, NET_RAW".into(),
             Self::NoUnderlay { .. } => "the Node's InternalIP must be an address of the node: correct kubelet's --node-ip".into(),
-            Self::BackendUnsupported { .. } => "choose `backend: auto`, or a kernel with what is missing".into(),
+            Self::BackendUnsupported { .. } => "`seaway check --pre`, run as root, lists what is missing: choose `backend: auto`, or give the agent the kernel or the rights".into(),
             Self::InvalidLink { .. } => "correct the CNI configuration or the runtime's arguments".into(),
             Self::Nftables { .. } => "the kernel needs CONFIG_NF_TABLES with inet, counter, masquerade: `seaway check --pre` says which is missing".into(),
             Self::Answer { .. } => "report the kernel's version with this message".into(),
