@@ -97,8 +97,7 @@ impl KubeconfigArgs {
 
 /// `lab forwarder`: serves until it is killed.
 pub(super) fn forward(dir: &LabDir) -> Result<()> {
-    forwarder::serve(dir)
-        .map_err(|source| ClusterError::Forwarder { lab: dir.name().to_owned(), source }.into())
+    forwarder::serve(dir).map_err(|source| ClusterError::Forwarder { lab: dir.name().to_owned(), source }.into())
 }
 
 /// The cluster's part of `lab status`.
