@@ -119,25 +119,24 @@ impl Hooks {
         self.hook
     }
 
-    /// Puts a program on an interface, or puts this version of it there.
-    pub(super) fn attach(&self, wanted: Attachment) -> Result<(), BpfError> {
+    /// Puts a program on an interface by `hook`, or this version of it where an earlier one
+    /// is, by whatever hook.
+    pub(super) fn attach(&self, wanted: Attachment, hook: Hook) -> Result<(), BpfError> {
         let program = self.program(wanted.program)?;
         let path = self.links_dir.join(wanted.file_name());
+        let by_filter = path.is_dir();
+        let hook = if by_filter { Hook::Clsact } else { hook };
         let failed = |source| BpfError::Attach {
             program: wanted.program.name(),
             interface_index: wanted.interface_index,
-            hook: self.hook.name(),
+            hook: hook.name(),
             source,
         };
-        match self.hook {
+        if !by_filter && let Some(link) = open_live_link(&path, wanted.interface_index)? {
+            return sys::update_link(link.as_fd(), program).map_err(failed);
+        }
+        match hook {
             Hook::Tcx => {
-                // A filter of an earlier run on this kernel would see every packet as well.
-                if path.is_dir() {
-                    detach(&self.links_dir, wanted)?;
-                }
-                if let Some(link) = open_live_link(&path, wanted.interface_index)? {
-                    return sys::update_link(link.as_fd(), program).map_err(failed);
-                }
                 let link = sys::attach_tcx(program, wanted.interface_index, wanted.program.direction());
                 let link = link.map_err(failed)?;
                 sys::pin(link.as_fd(), &path).map_err(|source| BpfError::Pin { operation: "create", path, source })
@@ -162,7 +161,7 @@ impl Hooks {
     /// interfaces that have gone. Returns what runs.
     pub(super) fn refresh(&self) -> Result<Vec<Attachment>, BpfError> {
         let attached = attachments(&self.links_dir)?;
-        attached.iter().try_for_each(|attachment| self.attach(*attachment))?;
+        attached.iter().try_for_each(|attachment| self.attach(*attachment, self.hook))?;
         Ok(attached)
     }
 

@@ -26,16 +26,18 @@ fn node_with_two_pods() -> (Node, Pod, Pod) {
 
 /// Ids of the programs that run on a link.
 fn running_programs(node: &Node, pod: &Pod) -> Vec<u32> {
-    let names =
-        [Program::FromPod, Program::ToPod].map(|program| format!("{PIN_DIR}/links/{}-{}", program.name(), pod.index));
-    node.namespace.run(move || {
+    use super::super::sys::{self, Direction};
+    let index = pod.index;
+    let id = move |(program, direction): (Program, Direction)| {
         use std::os::fd::AsFd as _;
-        let id = |path: &String| {
-            let link = super::super::sys::open_pinned(Path::new(path)).unwrap();
-            super::super::sys::link_info(link.as_fd()).unwrap().program_id
-        };
-        names.iter().map(id).collect()
-    })
+        let path = Path::new(PIN_DIR).join(format!("links/{}-{index}", program.name()));
+        if path.is_dir() {
+            return sys::query_clsact(index, direction).unwrap().unwrap();
+        }
+        sys::link_info(sys::open_pinned(&path).unwrap().as_fd()).unwrap().program_id
+    };
+    let places = [(Program::FromPod, Direction::Ingress), (Program::ToPod, Direction::Egress)];
+    node.namespace.run(move || places.map(id).to_vec())
 }
 
 fn be_the_loader() -> ! {

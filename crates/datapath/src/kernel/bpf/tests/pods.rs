@@ -5,7 +5,7 @@ use std::net::UdpSocket;
 use seaway_model::{DropReason, abi};
 
 use super::super::{Attachment, FastPathConfig, Hook, HookChoice, Program};
-use super::hand::{Node, Pod};
+use super::hand::{Node, PIN_DIR, Pod};
 use super::traffic::{eventually, tcp_echo};
 
 fn node_with_two_pods(config: FastPathConfig) -> (Node, Pod, Pod) {
@@ -35,7 +35,7 @@ fn exchange(node: &Node, one: &Pod, two: &Pod) {
 
 #[test]
 fn pods_of_one_node_reach_each_other_without_the_host_stack() {
-    let (node, one, two) = node_with_two_pods(FastPathConfig::default());
+    let (node, one, two) = node_with_two_pods(FastPathConfig { hook: HookChoice::Tcx, ..Default::default() });
     assert_eq!(node.with(|fast_path| fast_path.hook()), Hook::Tcx);
     exchange(&node, &one, &two);
 }
@@ -55,6 +55,8 @@ fn the_same_by_clsact_filters() {
     let index = one.index;
     node.with(move |fast_path| fast_path.detach_pod_link(index).unwrap());
     assert!(!node.namespace.exec("tc qdisc show dev swpod1").contains("clsact"), "our queue goes with the last filter");
+    let records = node.namespace.exec(&format!("ls {PIN_DIR}/links"));
+    assert!(!records.lines().any(|name| name.ends_with(&format!("-{index}"))), "{records}");
 }
 
 #[test]
