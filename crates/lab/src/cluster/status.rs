@@ -121,7 +121,7 @@ fn node_ranges(object: Option<&Value>) -> Vec<String> {
 fn block_ranges(api: &ApiClient) -> Result<BTreeMap<String, Vec<String>>, ClusterError> {
     let list = api.get("/apis/seaway.dev/v1alpha1/ipblocks")?;
     let mut ranges: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for block in list["items"].as_array().into_iter().flatten() {
+    for block in list.get("items").and_then(Value::as_array).into_iter().flatten() {
         let text = |pointer| block.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
         if let (Some(node), Some(range)) = (text("/spec/node"), text("/spec/cidr")) {
             ranges.entry(node).or_default().push(range);

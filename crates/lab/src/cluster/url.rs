@@ -122,7 +122,7 @@ fn endpoint(api: &ApiClient, request: &UrlRequest, port: &ServicePort) -> Result
             ports.iter().find(|one| one["name"].as_str().unwrap_or_default() == port.name)?["port"].as_u64()?;
         Some(SocketAddr::new(address, u16::try_from(number).ok()?))
     };
-    let items = slices["items"].as_array().cloned().unwrap_or_default();
+    let items = slices.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
     items.iter().find_map(address).ok_or_else(|| missing(request, "no ready pod is behind it".to_owned()))
 }
 

@@ -118,9 +118,8 @@ impl Request {
         if let Some(field) = self.bytes.first_chunk_mut::<4>() {
             *field = length;
         }
-        if let Some(field) = self.bytes.get_mut(6..8) {
-            let old = u16::from_ne_bytes([field[0], field[1]]);
-            field.copy_from_slice(&(old | flags).to_ne_bytes());
+        if let Some(field) = self.bytes.get_mut(6..8).and_then(|field| field.first_chunk_mut::<2>()) {
+            *field = (u16::from_ne_bytes(*field) | flags).to_ne_bytes();
         }
         if let Some(field) = self.bytes.get_mut(8..12) {
             field.copy_from_slice(&sequence.to_ne_bytes());

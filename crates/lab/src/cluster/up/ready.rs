@@ -59,7 +59,7 @@ fn reason(node: Option<&Value>) -> String {
 fn crashing_pod(api: &ApiClient) -> Result<(), ClusterError> {
     // An API server that is too busy to answer is asked again soon.
     let Ok(list) = api.get(&format!("/api/v1/namespaces/{SYSTEM_NAMESPACE}/pods")) else { return Ok(()) };
-    for pod in list["items"].as_array().into_iter().flatten() {
+    for pod in list.get("items").and_then(Value::as_array).into_iter().flatten() {
         let text = |pointer: &str| pod.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
         for statuses in ["/status/initContainerStatuses", "/status/containerStatuses"] {
             let statuses = pod.pointer(statuses).and_then(Value::as_array);
