@@ -50,11 +50,16 @@ pub struct Parts {
     pub registry: Registry,
 }
 
-/// A running core. Dropping it ends the owner and leaves the data path as it is.
-pub struct Core {
-    /// The newest snapshot; [`Core::snapshot`] replaces it.
+/// What the outside may say to a core.
+#[derive(Clone)]
+pub struct Handle {
     snapshots: watch::Sender<Arc<Snapshot>>,
     inbox: mpsc::Sender<Message>,
+}
+
+/// A running core. Dropping it ends the owner and leaves the data path as it is.
+pub struct Core {
+    handle: Handle,
     published: Arc<Mutex<Published>>,
     shutdown: CancellationToken,
     owner: Option<JoinHandle<()>>,
@@ -64,7 +69,7 @@ pub struct Core {
 
 /// What the core wants of the API server.
 pub struct Wishes {
-    /// Things to do; outcomes go to [`Core::outcome`].
+    /// Things to do; outcomes go to [`Handle::outcome`].
     pub work: mpsc::Receiver<ApiWork>,
     /// What pods hold, to be written down.
     pub records: watch::Sender<Records>,
@@ -111,8 +116,7 @@ impl Core {
         let owner = Owner::new(state, parts.datapath, parts.host, metrics.clone(), ends, parts.audit_interval);
         let owner = start_owner(owner).await?;
         let core = Core {
-            snapshots,
-            inbox: inbox.clone(),
+            handle: Handle { snapshots, inbox: inbox.clone() },
             published,
             shutdown: shutdown.clone(),
             owner: Some(owner),
@@ -126,6 +130,56 @@ impl Core {
         Ok((core, Wishes { work: wishes, records }))
     }
 
+    /// For whoever watches the cluster and carries out wishes.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// For the admin server.
+    #[must_use]
+    pub fn vitals(&self) -> Vitals {
+        Vitals(Arc::clone(&self.published))
+    }
+
+    /// The metrics, once.
+    pub(crate) fn take_registry(&mut self) -> Registry {
+        self.registry.take().unwrap_or_default()
+    }
+
+    /// Ends the owner after what it is doing now, and waits for it.
+    pub async fn stop(mut self) {
+        self.shutdown.cancel();
+        let _ = self.handle.inbox.send(Message::Stop).await;
+        if let Some(owner) = self.owner.take() {
+            // Joining blocks; a panic of the owner was logged by its thread.
+            let _ = tokio::task::spawn_blocking(move || owner.join()).await;
+        }
+    }
+
+    async fn carry_out_kept_deletions(&self, run_directory: &std::path::Path) {
+        for kept in deletions::read(run_directory) {
+            let outcome = match kept.request {
+                Ok(request) => self.handle.ask(request).await,
+                Err(error) => Answer::Failed(agent_failure(&error)),
+            };
+            match outcome {
+                Answer::Failed(failure) => {
+                    tracing::error!(id = failure.id, fix = failure.fix, "kept deletion: {}", failure.message);
+                }
+                _ => tracing::info!(file = %kept.path.display(), "carried out a deletion kept by the plugin"),
+            }
+            // Also after a failure: what is left over is found by audit and leak check.
+            if let Err(error) = configuration::remove(&kept.path) {
+                tracing::warn!("{error}");
+            }
+        }
+    }
+}
+
+// === impl Handle ===
+
+impl Handle {
     /// Hands the owner a new snapshot.
     pub async fn snapshot(&self, snapshot: Arc<Snapshot>) {
         self.snapshots.send_replace(snapshot);
@@ -148,57 +202,13 @@ impl Core {
             _ => Answer::Failed(agent_failure(&AgentError::Stopping)),
         }
     }
-
-    /// For the admin server.
-    #[must_use]
-    pub fn vitals(&self) -> Vitals {
-        Vitals(Arc::clone(&self.published))
-    }
-
-    /// The metrics, once.
-    pub(crate) fn take_registry(&mut self) -> Registry {
-        self.registry.take().unwrap_or_default()
-    }
-
-    pub(crate) fn ends(&self) -> (watch::Sender<Arc<Snapshot>>, mpsc::Sender<Message>) {
-        (self.snapshots.clone(), self.inbox.clone())
-    }
-
-    /// Ends the owner after what it is doing now, and waits for it.
-    pub async fn stop(mut self) {
-        self.shutdown.cancel();
-        let _ = self.inbox.send(Message::Stop).await;
-        if let Some(owner) = self.owner.take() {
-            // Joining blocks; a panic of the owner was logged by its thread.
-            let _ = tokio::task::spawn_blocking(move || owner.join()).await;
-        }
-    }
-
-    async fn carry_out_kept_deletions(&self, run_directory: &std::path::Path) {
-        for kept in deletions::read(run_directory) {
-            let outcome = match kept.request {
-                Ok(request) => self.ask(request).await,
-                Err(error) => Answer::Failed(agent_failure(&error)),
-            };
-            match outcome {
-                Answer::Failed(failure) => {
-                    tracing::error!(id = failure.id, fix = failure.fix, "kept deletion: {}", failure.message);
-                }
-                _ => tracing::info!(file = %kept.path.display(), "carried out a deletion kept by the plugin"),
-            }
-            // Also after a failure: what is left over is found by audit and leak check.
-            if let Err(error) = configuration::remove(&kept.path) {
-                tracing::warn!("{error}");
-            }
-        }
-    }
 }
 
 impl Drop for Core {
     fn drop(&mut self) {
         self.shutdown.cancel();
         // When full, the owner ends with the last sender instead.
-        let _ = self.inbox.try_send(Message::Stop);
+        let _ = self.handle.inbox.try_send(Message::Stop);
     }
 }
 

@@ -28,7 +28,7 @@ use crate::AgentError;
 use crate::core::{Core, Parts};
 use crate::decide::Settings;
 use crate::io::cluster::{Pens, follow};
-use crate::io::host::Node;
+use crate::io::host::KernelHost;
 
 /// Runs the agent until `shutdown` is cancelled. The data path stays as it is then.
 ///
@@ -41,7 +41,7 @@ pub async fn run(config: AgentConfig, shutdown: CancellationToken) -> Result<(),
     let parts = Parts {
         settings: settings(&config, &chosen),
         datapath,
-        host: Box::new(Node { paths: config.paths.clone(), cni: config.cni.clone() }),
+        host: Box::new(KernelHost { paths: config.paths.clone(), cni: config.cni.clone() }),
         run_directory: config.paths.run.clone(),
         audit_interval: config.audit_interval,
         registry: prometheus_client::registry::Registry::default(),
@@ -53,11 +53,11 @@ pub async fn run(config: AgentConfig, shutdown: CancellationToken) -> Result<(),
 
     let cluster = connect(&connection(&config)).await.map_err(|error| AgentError::start(&error))?;
     let pens = Pens::new(&cluster, &config.node);
-    let (snapshots, inbox) = core.ends();
+    let handle = core.handle();
     let tasks = [
-        tokio::spawn(pens.clone().work(wishes.work, inbox.clone())),
+        tokio::spawn(pens.clone().work(wishes.work, handle.clone())),
         tokio::spawn(pens.record(wishes.records)),
-        tokio::spawn(follow(watch(&cluster, PodScope::OfNode(config.node.clone())), snapshots, inbox)),
+        tokio::spawn(follow(watch(&cluster, PodScope::OfNode(config.node.clone())), handle)),
     ];
     shutdown.cancelled().await;
     for task in &tasks {

@@ -19,4 +19,5 @@ pub mod work;
 
 pub use daemon::run;
 pub use error::AgentError;
+pub use io::host::KernelHost;
 pub use place::{install_cni, uninstall};

@@ -9,9 +9,9 @@ use seaway_model::{Diagnose, NodeName};
 use tokio::sync::{mpsc, watch};
 
 use crate::AgentError;
+use crate::core::Handle;
 use crate::decide::{Announcement, Input};
 use crate::error::failure;
-use crate::owner::Message;
 use crate::work::{ApiWork, Records};
 
 /// Code of a problem that is listed and answers nobody.
@@ -43,14 +43,13 @@ impl Pens {
     }
 
     /// Carries out the owner's wishes; each kind at most once at a time.
-    pub(crate) async fn work(self, mut wishes: mpsc::Receiver<ApiWork>, inbox: mpsc::Sender<Message>) {
+    pub(crate) async fn work(self, mut wishes: mpsc::Receiver<ApiWork>, owner: Handle) {
         while let Some(wish) = wishes.recv().await {
-            let (pens, inbox) = (self.clone(), inbox.clone());
+            let (pens, owner) = (self.clone(), owner.clone());
             // Claims must not wait for an event that the server is slow to take.
             tokio::spawn(async move {
                 if let Some(input) = pens.carry_out(wish).await {
-                    // The owner is gone only when the daemon ends.
-                    let _ = inbox.send(Message::Input(input)).await;
+                    owner.outcome(input).await;
                 }
             });
         }
@@ -144,25 +143,19 @@ impl Pens {
 }
 
 /// Passes snapshots and the watch's health on to the owner.
-pub(crate) async fn follow(
-    mut watched: SnapshotWatch,
-    snapshots: watch::Sender<Arc<seaway_model::Snapshot>>,
-    inbox: mpsc::Sender<Message>,
-) {
+pub(crate) async fn follow(mut watched: SnapshotWatch, owner: Handle) {
     loop {
-        let message = tokio::select! {
+        tokio::select! {
             changed = watched.snapshots.changed() => {
                 if changed.is_err() { return }
-                snapshots.send_replace(Arc::clone(&watched.snapshots.borrow_and_update()));
-                Message::SnapshotChanged
+                let snapshot = Arc::clone(&watched.snapshots.borrow_and_update());
+                owner.snapshot(snapshot).await;
             }
             changed = watched.health.changed() => {
                 if changed.is_err() { return }
-                Message::Input(Input::Watch(watch_failures(&watched.health.borrow_and_update())))
+                let failures = watch_failures(&watched.health.borrow_and_update());
+                owner.outcome(Input::Watch(failures)).await;
             }
-        };
-        if inbox.send(message).await.is_err() {
-            return;
         }
     }
 }

@@ -16,12 +16,14 @@ use crate::owner::Host;
 
 /// The node this process runs on.
 #[derive(Debug)]
-pub(crate) struct Node {
-    pub(crate) paths: Paths,
-    pub(crate) cni: Cni,
+pub struct KernelHost {
+    /// Where things are.
+    pub paths: Paths,
+    /// What is written into the CNI configuration.
+    pub cni: Cni,
 }
 
-impl Host for Node {
+impl Host for KernelHost {
     fn underlay(&mut self, addresses: &[IpAddr]) -> Result<Underlay, Failure> {
         seaway_datapath::kernel::underlay(addresses).map_err(|error| datapath_failure(&error))
     }
