@@ -30,7 +30,7 @@ pub(crate) fn render(cni: &Cni, socket: &Path, chain: &[UsablePlugin]) -> Value 
     let spoken = |version: &&str| chain.iter().all(|plugin| plugin.versions.iter().any(|have| have == version));
     let versions: Vec<&str> = OUR_VERSIONS.into_iter().filter(spoken).collect();
     let safe = versions.iter().rfind(|version| **version <= NEWEST_FOR_ALL).copied().unwrap_or(NEWEST_FOR_ALL);
-    let mut first = json!({"type": "seaway-cni", "capabilities": {"ips": true, "mac": true}});
+    let mut first = json!({"type": "seaway-cni", "capabilities": {"ips": true, "mac": true, "bandwidth": true}});
     if socket != Path::new(AGENT_SOCKET)
         && let Some(fields) = first.as_object_mut()
     {
@@ -69,7 +69,8 @@ mod tests {
         let list = render(&cni(), Path::new(AGENT_SOCKET), &[]);
         assert_eq!(list["cniVersion"], "1.0.0");
         assert_eq!(list["cniVersions"], json!(["0.3.1", "0.4.0", "1.0.0", "1.1.0"]));
-        assert_eq!(list["plugins"], json!([{"type": "seaway-cni", "capabilities": {"ips": true, "mac": true}}]));
+        let capabilities = json!({"ips": true, "mac": true, "bandwidth": true});
+        assert_eq!(list["plugins"], json!([{"type": "seaway-cni", "capabilities": capabilities}]));
     }
 
     #[test]

@@ -37,6 +37,8 @@ pub struct Wishes {
     pub addresses: Vec<IpAddr>,
     /// MAC; absent: any.
     pub mac: Option<MacAddress>,
+    /// A later plugin of the chain shapes the traffic.
+    pub shaped: bool,
 }
 
 impl NetworkConfig {
@@ -107,6 +109,10 @@ impl NetworkConfig {
             {
                 wishes.mac = mac_in(&format!("{place}.mac"), value)?;
             }
+            // How much is the other plugin's to read; a rate of zero is no limit.
+            let rate = |name| holder.get("bandwidth").and_then(|limits| limits.get(name)).and_then(Value::as_u64);
+            wishes.shaped |=
+                ["ingressRate", "egressRate"].into_iter().any(|name| rate(name).is_some_and(|bits| bits > 0));
         }
         if wishes.addresses.is_empty()
             && let Some(text) = &arguments.address

@@ -51,6 +51,7 @@ fn attachment(sandbox: &Sandbox, config: &NetworkConfig, wishes: Wishes) -> Atta
         pod_uid: sandbox.arguments.pod_uid.clone(),
         requested_addresses: wishes.addresses,
         requested_mac: wishes.mac,
+        shaped: wishes.shaped,
     }
 }
 

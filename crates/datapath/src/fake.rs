@@ -93,6 +93,7 @@ impl Datapath for FakeDatapath {
             pod_mac: wanted.pod_mac(),
             mtu_bytes: wanted.mtu_bytes,
             endpoint_id: index,
+            shaped: wanted.shaped,
         };
         state.links.insert(wanted.key.clone(), link.clone());
         Ok(link)

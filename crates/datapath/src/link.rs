@@ -33,6 +33,8 @@ pub struct PodLink {
     pub mac: Option<MacAddress>,
     /// MTU in bytes.
     pub mtu_bytes: u32,
+    /// A plugin after us shapes the pod's traffic in the host stack.
+    pub shaped: bool,
 }
 
 /// A pod link in the kernel.
@@ -60,6 +62,8 @@ pub struct AttachedLink {
     pub mtu_bytes: u32,
     /// Number of the endpoint in events and counters; never 0.
     pub endpoint_id: u32,
+    /// All of the pod's traffic takes the host stack, where it is shaped.
+    pub shaped: bool,
 }
 
 // === impl PodLink ===
@@ -150,8 +154,8 @@ pub fn link_local_address(mac: MacAddress) -> Ipv6Addr {
 }
 
 /// The record kept as the alias of the node's side of a link, so that a new agent
-/// knows whose link it is: `seaway:v1 CONTAINER IFNAME NETWORK NAMESPACE/NAME UID`;
-/// `-` stands for what is unknown. A pod whose name would not fit is recorded by its UID.
+/// knows whose link it is: `seaway:v1 CONTAINER IFNAME NETWORK NAMESPACE/NAME UID`, and
+/// `shaped` after it where that is so; `-` stands for what is unknown. A pod whose name would not fit is recorded by its UID.
 #[must_use]
 pub fn record(link: &PodLink) -> String {
     let word = |text: Option<String>| {
@@ -167,8 +171,10 @@ pub fn record(link: &PodLink) -> String {
         link.key.interface,
         word(Some(link.network.clone()))
     );
-    let pod = if text.len() + pod.len() + 1 + uid.len() <= ALIAS_MAX_BYTES { pod } else { "-".into() };
-    let _ = write!(text, "{pod} {uid}");
+    let rest = format!(" {uid}{}", if link.shaped { " shaped" } else { "" });
+    let pod = if text.len() + pod.len() + rest.len() <= ALIAS_MAX_BYTES { pod } else { "-".into() };
+    text.push_str(&pod);
+    text.push_str(&rest);
     text
 }
 
@@ -185,7 +191,8 @@ pub fn parse_record(alias: &str) -> Option<Recorded> {
         Some(PodRef { namespace: namespace.to_owned(), name: name.to_owned() })
     });
     let pod_uid = known(words.next()?);
-    Some(Recorded { key: AttachmentKey { container_id, interface }, network, pod, pod_uid })
+    let shaped = words.next() == Some("shaped");
+    Some(Recorded { key: AttachmentKey { container_id, interface }, network, pod, pod_uid, shaped })
 }
 
 /// A record read back.
@@ -199,6 +206,8 @@ pub struct Recorded {
     pub pod: Option<PodRef>,
     /// The pod's unique id, when known.
     pub pod_uid: Option<String>,
+    /// All of the pod's traffic takes the host stack.
+    pub shaped: bool,
 }
 
 #[cfg(test)]
@@ -214,6 +223,7 @@ mod tests {
             addresses: Vec::new(),
             mac: None,
             mtu_bytes: 1450,
+            shaped: false,
         }
     }
 
@@ -224,7 +234,10 @@ mod tests {
             let recorded = parse_record(&record(&wanted)).unwrap();
             assert_eq!((recorded.key, recorded.network), (wanted.key, wanted.network));
             assert_eq!((recorded.pod, recorded.pod_uid), (wanted.pod, wanted.pod_uid));
+            assert!(!recorded.shaped);
         }
+        let shaped = PodLink { shaped: true, ..link(None, None) };
+        assert!(parse_record(&record(&shaped)).unwrap().shaped);
         for foreign in ["", "seaway:v1", "seaway:v1 ", "seaway:v2 a b c d e", "cali1234", "seaway:v1 a b"] {
             assert_eq!(parse_record(foreign), None, "{foreign:?}");
         }

@@ -82,6 +82,9 @@ pub struct Attachment {
     /// MAC asked for.
     #[serde(default)]
     pub requested_mac: Option<MacAddress>,
+    /// A plugin after us shapes the pod's traffic in the host stack (`bandwidth` capability).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shaped: bool,
 }
 
 /// What CHECK compares.

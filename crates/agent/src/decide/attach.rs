@@ -56,6 +56,7 @@ impl State {
             addresses,
             mac: attachment.requested_mac,
             mtu_bytes,
+            shaped: attachment.shaped,
         })
     }
 
@@ -145,6 +146,7 @@ impl State {
             addresses: link.addresses.clone(),
             mac: Some(link.pod_mac),
             mtu_bytes: link.mtu_bytes,
+            shaped: link.shaped,
         })
     }
 

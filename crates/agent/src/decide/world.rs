@@ -105,6 +105,7 @@ pub(super) fn attachment(name: &str) -> Attachment {
         pod_uid: Some(format!("uid-{name}")),
         requested_addresses: Vec::new(),
         requested_mac: None,
+        shaped: false,
     }
 }
 

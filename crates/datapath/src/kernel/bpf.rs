@@ -43,9 +43,15 @@ use table::Table;
 /// How to attach programs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum HookChoice {
-    /// TCX where the kernel has it.
+    /// A clsact queue on pod links that nobody shapes, TCX elsewhere where the kernel has it.
+    ///
+    /// Every TCX attachment waits for an RCU grace period with the kernel's lock on
+    /// networking held: many milliseconds, twice per pod, in the path of CNI ADD. A shaper needs
+    /// the place of the clsact queue for its own.
     #[default]
     Best,
+    /// TCX, always.
+    Tcx,
     /// A clsact queue, always.
     Clsact,
 }
@@ -95,6 +101,8 @@ pub struct FastPath {
     stack_flows: Table<abi::FlowKey, u8>,
     events: EventReader,
     hooks: Hooks,
+    /// Where programs go on pod links that nobody shapes.
+    plain_pod_hook: Hook,
 }
 
 // === impl FastPathConfig ===
@@ -121,15 +129,18 @@ impl FastPath {
         prepare_folder(&links_dir)?;
         let hook = match config.hook {
             HookChoice::Best if probe::probe_tcx().is_ok() => Hook::Tcx,
+            HookChoice::Tcx => Hook::Tcx,
             HookChoice::Best | HookChoice::Clsact => Hook::Clsact,
         };
+        let plain_pod_hook = if config.hook == HookChoice::Best { Hook::Clsact } else { hook };
         let mut loaded = object::load(&maps_dir, config)?;
         let mut programs = BTreeMap::new();
         for program in Program::ALL {
             let missing = || BpfError::MissingPart { what: "program", name: program.name().to_owned() };
             programs.insert(program, loaded.programs.remove(program.name()).ok_or_else(missing)?);
         }
-        let fast_path = Self::from_parts(&mut loaded.maps, Hooks::new(links_dir, hook, programs))?;
+        let hooks = Hooks::new(links_dir, hook, programs);
+        let fast_path = Self::from_parts(&mut loaded.maps, hooks, plain_pod_hook)?;
         let current = !loaded.replaced.iter().any(|map| object::holds_decisions(&map.name) && !map.entries_kept);
         let attachments = if current { fast_path.hooks.refresh()? } else { fast_path.hooks.attachments()? };
         let adoption = Adoption {
@@ -142,7 +153,11 @@ impl FastPath {
         Ok((fast_path, adoption))
     }
 
-    fn from_parts(maps: &mut BTreeMap<String, MapHandle>, hooks: Hooks) -> Result<Self, BpfError> {
+    fn from_parts(
+        maps: &mut BTreeMap<String, MapHandle>,
+        hooks: Hooks,
+        plain_pod_hook: Hook,
+    ) -> Result<Self, BpfError> {
         let mut take = |name: &'static str| {
             let missing = || BpfError::MissingPart { what: "map", name: name.to_owned() };
             maps.remove(name).map(|map| (name, map)).ok_or_else(missing)
@@ -160,10 +175,11 @@ impl FastPath {
             stack_flows: table(take("sw_stack_flows")?),
             events,
             hooks,
+            plain_pod_hook,
         })
     }
 
-    /// How programs are attached.
+    /// How programs are attached on devices.
     #[must_use]
     pub fn hook(&self) -> Hook {
         self.hooks.hook()
@@ -179,8 +195,10 @@ impl FastPath {
     ) -> Result<(), BpfError> {
         self.endpoint_counters.put_per_cpu_if_absent(&link.endpoint_id, &bytemuck::Zeroable::zeroed())?;
         self.links.put(&index, link)?;
-        self.hooks.attach(Attachment { program: Program::FromPod, interface_index: index })?;
-        self.hooks.attach(Attachment { program: Program::ToPod, interface_index: index })?;
+        let shaped = link.flags & abi::LINK_STACK_ONLY != 0;
+        let hook = if shaped { self.hooks.hook() } else { self.plain_pod_hook };
+        self.hooks.attach(Attachment { program: Program::FromPod, interface_index: index }, hook)?;
+        self.hooks.attach(Attachment { program: Program::ToPod, interface_index: index }, hook)?;
         self.set_endpoints(endpoints, &[])
     }
 
@@ -223,8 +241,8 @@ impl FastPath {
     /// Puts the programs on the VXLAN device and tells them its MAC.
     pub fn attach_tunnel(&mut self, index: u32, mac: MacAddress) -> Result<(), BpfError> {
         self.tunnel.put(&0, &abi::Tunnel { mac: mac.0, pad: [0; 2] })?;
-        self.hooks.attach(Attachment { program: Program::FromTunnel, interface_index: index })?;
-        self.hooks.attach(Attachment { program: Program::ToNetwork, interface_index: index })
+        self.hooks.attach(Attachment { program: Program::FromTunnel, interface_index: index }, self.hooks.hook())?;
+        self.hooks.attach(Attachment { program: Program::ToNetwork, interface_index: index }, self.hooks.hook())
     }
 
     /// Takes the programs off the VXLAN device.
@@ -237,8 +255,8 @@ impl FastPath {
     /// Puts the programs on the underlay device, an Ethernet one: needed where pools are
     /// routed directly.
     pub fn attach_underlay(&mut self, index: u32) -> Result<(), BpfError> {
-        self.hooks.attach(Attachment { program: Program::FromUnderlay, interface_index: index })?;
-        self.hooks.attach(Attachment { program: Program::ToNetwork, interface_index: index })
+        self.hooks.attach(Attachment { program: Program::FromUnderlay, interface_index: index }, self.hooks.hook())?;
+        self.hooks.attach(Attachment { program: Program::ToNetwork, interface_index: index }, self.hooks.hook())
     }
 
     /// Takes the programs off the underlay device.

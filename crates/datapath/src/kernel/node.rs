@@ -385,7 +385,7 @@ pub(super) fn keys_of_link(objects: &Objects, name: &str, index: u32) -> Vec<Key
         (Key::Route(_), Value::Route(RouteTarget::Device { device, .. })) => device == name,
         (Key::Element(_, Element::Link(of) | Element::LinkMac(of, _) | Element::LinkAddress(of, _)), _)
         | (Key::FastLink(of), _) => *of == index,
-        (Key::FastEndpoint(_), Value::FastEndpoint(endpoint)) => endpoint.interface_index == index,
+        (Key::FastEndpoint(_), Value::FastEndpoint(endpoint)) => endpoint.id == index,
         _ => false,
     };
     objects.iter().filter(is_of_link).map(|(key, _)| key.clone()).collect()

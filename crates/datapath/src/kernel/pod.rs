@@ -52,6 +52,7 @@ impl KernelDatapath {
             pod_mac: wanted.pod_mac(),
             mtu_bytes: wanted.mtu_bytes,
             endpoint_id: host.index,
+            shaped: wanted.shaped,
         };
         if let Err(error) = self.set_up(netns, wanted, &attached, pod_index) {
             self.undo(&attached);
@@ -327,6 +328,7 @@ pub(super) fn adopted(host: &LinkInfo, recorded: Recorded, actual: &Objects) -> 
         addresses: sorted(&addresses),
         mac: pod_mac,
         mtu_bytes: host.mtu_bytes,
+        shaped: recorded.shaped,
     };
     AttachedLink {
         host_mac: host.mac.unwrap_or_else(|| wanted.host_mac()),
@@ -340,6 +342,7 @@ pub(super) fn adopted(host: &LinkInfo, recorded: Recorded, actual: &Objects) -> 
         host_index: host.index,
         mtu_bytes: host.mtu_bytes,
         endpoint_id: host.index,
+        shaped: wanted.shaped,
     }
 }
 

@@ -79,6 +79,7 @@ fn pod() -> AttachedLink {
         pod_mac: MacAddress([2, 0, 0, 0, 0, 9]),
         mtu_bytes: 1450,
         endpoint_id: 9,
+        shaped: false,
     }
 }
 

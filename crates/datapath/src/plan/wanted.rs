@@ -60,7 +60,8 @@ pub fn pod_objects(link: &AttachedLink, backend: Backend) -> WantedObjects {
         objects.put(Key::Neighbor { device: device.clone(), address: *address }, Value::Mac(link.pod_mac), &cause);
         objects.put(Key::Route(IpNet::from(*address)), Value::Route(target), &cause);
         let endpoint = abi::Endpoint {
-            interface_index: index,
+            // Without an interface the host stack delivers, where shapers see the packet.
+            interface_index: if link.shaped { 0 } else { index },
             id: link.endpoint_id,
             pod_mac: link.pod_mac.0,
             host_mac: link.host_mac.0,
@@ -80,8 +81,9 @@ pub fn pod_objects(link: &AttachedLink, backend: Backend) -> WantedObjects {
 }
 
 fn fast_link(link: &AttachedLink) -> abi::Link {
+    let flags = if link.shaped { abi::LINK_STACK_ONLY } else { 0 };
     let mut fast =
-        abi::Link { endpoint_id: link.endpoint_id, pod_mac: link.pod_mac.0, flags: 0, ipv4: [0; 4], ipv6: [0; 16] };
+        abi::Link { endpoint_id: link.endpoint_id, pod_mac: link.pod_mac.0, flags, ipv4: [0; 4], ipv6: [0; 16] };
     for address in &link.addresses {
         match address {
             IpAddr::V4(v4) => fast.ipv4 = v4.octets(),

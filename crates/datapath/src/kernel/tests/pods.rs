@@ -57,7 +57,7 @@ fn pods_are_ready_at_once_and_checked() {
         let pod = world.a.pod(11);
         world.a.check(&pod).unwrap();
         let addresses = pod.namespace.exec("ip -6 addr show dev eth0");
-        assert!(!addresses.contains("tentative") && addresses.contains("fd83:0:0:1::11/128"), "{addresses}");
+        assert!(addresses.contains("fd83:0:0:1::11/128 scope global nodad"), "{addresses}");
         pod.namespace.ip("route del default");
         let error = world.a.check(&pod).unwrap_err();
         assert!(error.to_string().contains("default route"), "{error}");
@@ -171,4 +171,29 @@ fn detaching_is_repeatable_and_needs_no_namespace() {
         assert_eq!(world.a.audit(), []);
         world.a.check(&stays).unwrap();
     }
+}
+
+/// The rest of what the bandwidth plugin does needs its own queues on the node's end.
+#[test]
+fn shaped_pods_pass_the_host_stack_and_leave_room_for_the_shaper() {
+    let mut world = World::new(Backend::Ebpf, Encapsulation::Vxlan);
+    let (plain, namespace) = (world.a.pod(11), Namespace::new());
+    let wanted = crate::PodLink { shaped: true, ..world.a.pod_link(12) };
+    let link = world.a.attach(&namespace, &wanted).unwrap();
+    let shaped = Pod { namespace, wanted, link };
+    let host = shaped.link.host_interface.as_str().to_owned();
+    world.a.namespace.exec(&format!("tc qdisc add dev {host} root tbf rate 800mbit burst 1mb latency 25ms"));
+    world.a.namespace.exec(&format!("tc qdisc add dev {host} ingress"));
+    reach(&plain, &shaped);
+    reach(&shaped, &plain);
+    let traffic = world.a.counters().endpoints[&shaped.link.endpoint_id];
+    assert_eq!((traffic.sent_fast.packets, traffic.received_fast.packets), (0, 0), "{traffic:?}");
+    assert!(traffic.sent_stack.bytes > 200_000 && traffic.received_stack.bytes > 200_000, "{traffic:?}");
+    let passed = world.a.namespace.exec(&format!("tc -s qdisc show dev {host} root"));
+    assert!(!passed.contains("Sent 0 bytes"), "{passed}");
+    assert_eq!(world.a.audit(), []);
+    assert!(world.a.restart().contains(&shaped.link));
+    assert_eq!(world.a.apply().unwrap(), Vec::<String>::new());
+    world.a.detach(&shaped.wanted.key).unwrap();
+    assert_eq!(world.a.audit(), []);
 }

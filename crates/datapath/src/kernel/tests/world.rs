@@ -241,6 +241,7 @@ impl Node {
             addresses: vec![ip(&format!("10.83.{node}.{number}")), ip(&format!("fd83:0:0:{node}::{number}"))],
             mac: None,
             mtu_bytes: self.plan.pod_mtu_bytes,
+            shaped: false,
         }
     }
 
