@@ -171,20 +171,22 @@ impl AgentMetrics {
             raise(&self.drop_bytes.get_or_create(&label), count.bytes);
         }
         raise(&self.untold, counters.untold_drops);
-        let ways: [(&str, &str, fn(&EndpointTraffic) -> Count); 4] = [
-            ("sent", "fast", |traffic| traffic.sent_fast),
-            ("sent", "stack", |traffic| traffic.sent_stack),
-            ("received", "fast", |traffic| traffic.received_fast),
-            ("received", "stack", |traffic| traffic.received_stack),
+        let ways: [(Way, CountOf); 4] = [
+            (Way { direction: "sent", path: "fast" }, |traffic| traffic.sent_fast),
+            (Way { direction: "sent", path: "stack" }, |traffic| traffic.sent_stack),
+            (Way { direction: "received", path: "fast" }, |traffic| traffic.received_fast),
+            (Way { direction: "received", path: "stack" }, |traffic| traffic.received_stack),
         ];
-        for (direction, path, of) in ways {
-            let label = Way { direction, path };
+        for (label, of) in ways {
             let counts = || counters.endpoints.values().map(of);
             raise(&self.pod_packets.get_or_create(&label), counts().map(|count| count.packets).sum());
             raise(&self.pod_bytes.get_or_create(&label), counts().map(|count| count.bytes).sum());
         }
     }
 }
+
+/// Which of an endpoint's counts.
+type CountOf = fn(&EndpointTraffic) -> Count;
 
 /// A counter must not go back when endpoints leave with their counts.
 fn raise(counter: &Counter<u64, AtomicU64>, to: u64) {
