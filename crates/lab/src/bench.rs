@@ -17,7 +17,9 @@ use crate::error::Result;
 
 /// Compare Seaway with its peers on this machine.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  seaway bench pod-network\n  seaway bench pod-network --rounds 5 --seconds 5 -o json")]
+#[command(
+    after_help = "Examples:\n  seaway bench pod-network\n  seaway bench pod-network --rounds 5 --seconds 5 -o json"
+)]
 pub struct BenchArgs {
     #[command(subcommand)]
     what: What,

@@ -227,9 +227,7 @@ impl Diagnose for LabError {
                 format!("use it, remove it with `seaway lab down --name {name}`, or choose another --name")
             }
             Self::Busy { .. } => "wait for the other command to end, or choose another --name".into(),
-            Self::NoSuchLab { .. } => {
-                "`seaway lab list` shows the labs there are; `seaway lab up` makes one".into()
-            }
+            Self::NoSuchLab { .. } => "`seaway lab list` shows the labs there are; `seaway lab up` makes one".into(),
             Self::NoSuchNode { .. } => "choose one of the names listed".into(),
             Self::NoSuchProgram { node, .. } => {
                 format!("`seaway lab status` shows the programs; `seaway lab exec {node} -- ps axf` every process")
@@ -248,7 +246,9 @@ impl Diagnose for LabError {
             Self::ProgramMissing { package, .. } => format!("apt-get install {package}"),
             Self::Tool { .. } => "read what the program said; `seaway check --pre` tells what is missing".into(),
             Self::Fault { .. } => "`seaway lab break --help` lists the faults and their arguments".into(),
-            Self::NotBroken { .. } => "`seaway lab status` shows what is broken; `seaway lab heal --all` heals it".into(),
+            Self::NotBroken { .. } => {
+                "`seaway lab status` shows what is broken; `seaway lab heal --all` heals it".into()
+            }
             Self::Dial { .. } => "check that the program listens there: `seaway lab status`".into(),
             Self::Remains { name, .. } => {
                 format!("end what still uses it, then run `seaway lab down --name {name}` again")

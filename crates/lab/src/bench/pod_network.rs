@@ -77,7 +77,12 @@ impl PodNetworkArgs {
         Ok(())
     }
 
-    fn measure_all(&self, networks: &[NetworkChoice], subjects: &mut Vec<Subject>, progress: &Progress) -> Result<Rows> {
+    fn measure_all(
+        &self,
+        networks: &[NetworkChoice],
+        subjects: &mut Vec<Subject>,
+        progress: &Progress,
+    ) -> Result<Rows> {
         for network in networks {
             subjects.push(self.bring_up(*network, progress)?);
         }
@@ -126,10 +131,8 @@ impl PodNetworkArgs {
 
     fn measure_traffic(&self, subjects: &[Subject], rows: &mut Rows, progress: &Progress) -> Result<()> {
         let pods: Vec<Vec<Pod<'_>>> = subjects.iter().map(Subject::start_pods).collect::<Result<_>>()?;
-        let servers: Vec<_> = pods
-            .iter()
-            .flat_map(|pods| pods.iter().skip(1).map(Pod::serve))
-            .collect::<Result<_>>()?;
+        let servers: Vec<_> =
+            pods.iter().flat_map(|pods| pods.iter().skip(1).map(Pod::serve)).collect::<Result<_>>()?;
         for round in 1..=self.rounds {
             for pattern in Pattern::ALL {
                 for (subject, pods) in subjects.iter().zip(&pods) {
@@ -166,7 +169,16 @@ impl Subject {
         let script = "ls /etc/cni/net.d/*.conflist | head -1";
         let found = node.exec(&["sh", "-c", script])?;
         let conflist = String::from_utf8_lossy(&found.stdout).trim().to_owned();
-        let argv = [pods::load_program()?, "lab".into(), "load".into(), "cni".into(), "--conflist".into(), conflist, "--count".into(), count.to_string()];
+        let argv = [
+            pods::load_program()?,
+            "lab".into(),
+            "load".into(),
+            "cni".into(),
+            "--conflist".into(),
+            conflist,
+            "--count".into(),
+            count.to_string(),
+        ];
         let seen = pods::run_load(node.command(&argv)?, &format!("CNI ADD in {}", node.name()))?;
         rows.add("CNI ADD p50", "µs", Better::Lower, self.name, seen.median_micros);
         rows.add("CNI ADD p99", "µs", Better::Lower, self.name, seen.p99_micros);

@@ -120,7 +120,8 @@ fn deployment(node: &str, replicas: u32) -> Value {
 /// The arguments that run this program's load inside a node.
 pub(super) fn load_program() -> Result<String, BenchError> {
     let program = std::env::current_exe();
-    let program = program.map_err(|error| BenchError::Program { program: "seaway".into(), reason: error.to_string() })?;
+    let program =
+        program.map_err(|error| BenchError::Program { program: "seaway".into(), reason: error.to_string() })?;
     Ok(program.display().to_string())
 }
 
@@ -144,10 +145,8 @@ impl<'a> Pod<'a> {
         );
         let output = node.exec(&["sh", "-c", &script])?;
         let namespace = String::from_utf8_lossy(&output.stdout).lines().next().map(str::to_owned);
-        let namespace = namespace.ok_or_else(|| BenchError::NoNamespace {
-            node: node.name().to_owned(),
-            address: address.to_string(),
-        })?;
+        let namespace = namespace
+            .ok_or_else(|| BenchError::NoNamespace { node: node.name().to_owned(), address: address.to_string() })?;
         Ok(Self { node, address, namespace })
     }
 
@@ -161,7 +160,10 @@ impl<'a> Pod<'a> {
     /// Starts the load's server in the pod's network.
     pub(super) fn serve(&self) -> Result<Server> {
         let mut command = self.load(&["server".into(), "--port".into(), LOAD_PORT.to_string()])?;
-        let failed = |error: std::io::Error| BenchError::Program { program: "seaway lab load server".into(), reason: error.to_string() };
+        let failed = |error: std::io::Error| BenchError::Program {
+            program: "seaway lab load server".into(),
+            reason: error.to_string(),
+        };
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(failed)?;
         // It prints one line when it listens.
         let mut ready = [0u8; 5];
@@ -174,8 +176,16 @@ impl<'a> Pod<'a> {
     /// Measures from this pod to `server`.
     pub(super) fn measure(&self, server: &Pod<'_>, pattern: Pattern, seconds: u64) -> Result<Measurement> {
         let address = SocketAddr::new(server.address, LOAD_PORT);
-        let arguments = ["client", "--server", &address.to_string(), "--pattern", pattern.name(), "--seconds", &seconds.to_string()]
-            .map(str::to_owned);
+        let arguments = [
+            "client",
+            "--server",
+            &address.to_string(),
+            "--pattern",
+            pattern.name(),
+            "--seconds",
+            &seconds.to_string(),
+        ]
+        .map(str::to_owned);
         Ok(run_load(self.load(&arguments)?, &format!("{} to {address} in {}", pattern.name(), self.node.name()))?)
     }
 }

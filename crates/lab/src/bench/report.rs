@@ -94,10 +94,8 @@ pub(super) fn table(rows: &[Row], peers: &[&'static str]) -> String {
 
 /// The report as JSON.
 pub(super) fn json(rows: &[Row]) -> String {
-    let rows: Vec<_> = rows
-        .iter()
-        .map(|row| serde_json::json!({ "measurement": row, "ratios": row.ratios() }))
-        .collect();
+    let rows: Vec<_> =
+        rows.iter().map(|row| serde_json::json!({ "measurement": row, "ratios": row.ratios() })).collect();
     serde_json::to_string_pretty(&rows).unwrap_or_default()
 }
 

@@ -70,7 +70,8 @@ pub(crate) enum Answer {
 /// # Errors
 /// No forwarder, or no port.
 pub fn request(dir: &LabDir, wanted: &ForwardRequest) -> Result<Forward, ClusterError> {
-    let answer = exchange(dir, wanted).map_err(|source| ClusterError::Forwarder { lab: dir.name().to_owned(), source })?;
+    let answer =
+        exchange(dir, wanted).map_err(|source| ClusterError::Forwarder { lab: dir.name().to_owned(), source })?;
     match answer {
         Answer::Forwarding(forward) => Ok(forward),
         Answer::Refused(reason) => Err(ClusterError::PortTaken { port: wanted.port, reason }),

@@ -90,11 +90,7 @@ impl RawConfig {
 }
 
 fn ipam(raw: &RawIpam) -> Ipam {
-    Ipam {
-        source: raw.source,
-        node_pod_cidrs: raw.node_pod_cidrs,
-        cooldown: Duration::from_secs(raw.cooldown_seconds),
-    }
+    Ipam { source: raw.source, node_pod_cidrs: raw.node_pod_cidrs, cooldown: Duration::from_secs(raw.cooldown_seconds) }
 }
 
 /// The pool as the API would hold it. Sizes are judged there, by the rules of the custom resource.

@@ -70,7 +70,11 @@ impl ForwarderMetrics {
     pub(super) fn exposition(&self, condition: &LabCondition) -> Result<String, std::fmt::Error> {
         let mut root = Registry::default();
         let registry = root.sub_registry_with_prefix("seaway_lab");
-        registry.register("forwarded_connections", "Connections from this machine into the lab", self.connections.clone());
+        registry.register(
+            "forwarded_connections",
+            "Connections from this machine into the lab",
+            self.connections.clone(),
+        );
         registry.register("forwarded_bytes", "Bytes between this machine and the lab", self.bytes.clone());
         condition.register(registry);
         let mut exposition = String::new();
@@ -85,10 +89,7 @@ impl LabCondition {
     /// Asks the nodes' init processes. Blocks for milliseconds.
     pub(super) fn of(machine: &Machine) -> Self {
         let node = |node: &crate::machine::Node| (node.name().to_owned(), node.programs().ok());
-        Self {
-            nodes: machine.nodes().iter().map(node).collect(),
-            faults: machine.faults().unwrap_or_default(),
-        }
+        Self { nodes: machine.nodes().iter().map(node).collect(), faults: machine.faults().unwrap_or_default() }
     }
 
     fn register(&self, registry: &mut Registry) {
@@ -111,7 +112,11 @@ impl LabCondition {
         registry.register("nodes", "Nodes of the lab", nodes);
         registry.register("nodes_up", "Nodes that are switched on", up);
         registry.register("program_running", "Whether a program of a node runs", running);
-        registry.register("program_restarts", "Starts of a program after its first, since its node was switched on", restarts);
+        registry.register(
+            "program_restarts",
+            "Starts of a program after its first, since its node was switched on",
+            restarts,
+        );
         registry.register("faults_active", "What is broken on purpose, by kind", faults);
     }
 }

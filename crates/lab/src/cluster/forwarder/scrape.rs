@@ -74,5 +74,7 @@ async fn answer(client: TcpStream, dir: LabDir, metrics: ForwarderMetrics) -> st
 
 fn http(status: &str, content_type: &str, body: &str) -> String {
     let length = body.len();
-    format!("HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}")
+    format!(
+        "HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+    )
 }

@@ -36,7 +36,8 @@ pub fn serve(dir: &LabDir) -> std::io::Result<()> {
     runtime.block_on(async {
         let listener = UnixListener::bind(socket_path(dir))?;
         let metrics = ForwarderMetrics::default();
-        let forwarder = Arc::new(Forwarder { dir: dir.clone(), forwards: Mutex::new(Vec::new()), metrics: metrics.clone() });
+        let forwarder =
+            Arc::new(Forwarder { dir: dir.clone(), forwards: Mutex::new(Vec::new()), metrics: metrics.clone() });
         forwarder.restore().await;
         // Without its metrics a lab is still a lab.
         if let Err(error) = scrape::start(dir.clone(), metrics).await {
