@@ -1,7 +1,5 @@
 //! Programs are really built from the pinned module files. Needs Go, and says so.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
 use seaway_lab::cluster::programs::{ModuleSet, ProgramSource, Programs};
 
 #[test]
