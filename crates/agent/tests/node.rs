@@ -143,7 +143,7 @@ fn an_agent_comes_back_to_what_it_left() {
             rig.start();
             let Answer::Endpoints { endpoints } = rig.ask(Request::Endpoints) else { panic!() };
             let held: Vec<_> = endpoints.iter().map(|endpoint| endpoint.addresses.clone()).collect();
-            assert_eq!(held, [addresses.clone()], "one was adopted, two was deleted");
+            assert_eq!(held, std::slice::from_ref(&addresses), "one was adopted, two was deleted");
             assert_eq!(std::fs::read_dir("/run/seaway/deletes").unwrap().count(), 0);
             assert_eq!(rig.ask(Request::Audit), Answer::Audited { differences: Vec::new() });
             succeeded(&rig.cnitool("check", "one", &one.path, ""));
