@@ -1,6 +1,6 @@
 //! The network configuration on standard input. Reading it is total: any bytes
 //! give a configuration or an error that names the field (fuzz target
-//! `cni_config`).
+//! `cni_request`).
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
