@@ -15,6 +15,7 @@ use crate::{details, productpage, ratings, reviews};
 /// Serves one part.
 pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     let listener = listen(settings.port).await.with_context(|| format!("cannot listen on port {}", settings.port))?;
+    println!("{} {} listens on {}", settings.role.name(), settings.version, listener.local_addr()?);
     let mut ended = signal(SignalKind::terminate())?;
     let mut interrupted = signal(SignalKind::interrupt())?;
     axum::serve(listener, router(&settings))
