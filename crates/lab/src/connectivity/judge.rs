@@ -25,7 +25,7 @@ pub fn findings(outcomes: &[Outcome], surroundings: &Surroundings) -> Vec<String
         .map(|node| format!("node {node} runs no test pod: `kubectl -n seaway-test describe pods` says why"))
         .collect();
     let mut open: Vec<&Outcome> = outcomes.iter().filter(|outcome| outcome.result.is_err()).collect();
-    cut_nodes(outcomes, &mut open, &mut findings);
+    cut_nodes(outcomes, surroundings, &mut open, &mut findings);
     partitioned_racks(outcomes, surroundings, &mut open, &mut findings);
     broken_pairs(outcomes, &mut open, &mut findings);
     large_packets(&mut open, &mut findings);
@@ -47,7 +47,7 @@ fn ends(outcome: &Outcome) -> Option<(&str, &str)> {
     (from != to).then_some((from, to))
 }
 
-fn cut_nodes(all: &[Outcome], open: &mut Vec<&Outcome>, findings: &mut Vec<String>) {
+fn cut_nodes(all: &[Outcome], known: &Surroundings, open: &mut Vec<&Outcome>, findings: &mut Vec<String>) {
     let nodes: BTreeSet<&str> = all.iter().filter_map(ends).flat_map(|(from, to)| [from, to]).collect();
     // With two nodes nobody can say which of them is cut off.
     if nodes.len() < 3 {
@@ -59,7 +59,7 @@ fn cut_nodes(all: &[Outcome], open: &mut Vec<&Outcome>, findings: &mut Vec<Strin
             all.iter().filter(|outcome| ends(outcome).is_some_and(|(from, to)| from == node || to == node));
         if between.all(|outcome| outcome.result.is_err()) {
             cut.insert(node);
-            findings.push(format!("node {node} unreachable from everyone: link down?"));
+            findings.push(cut_node(node, known));
         }
     }
     // Whatever else a node without a link does not reach needs no sentence of
@@ -72,6 +72,21 @@ fn cut_nodes(all: &[Outcome], open: &mut Vec<&Outcome>, findings: &mut Vec<Strin
         let crosses = ends(outcome).is_some() || outcome.check.from.node().is_none() || outcome.check.to_node.is_none();
         !(crosses && (touches(outcome.check.from.node()) || touches(outcome.check.to_node.as_deref())))
     });
+}
+
+/// Of a node that is alone in its rack nobody can say whether it or the rack is
+/// cut off.
+fn cut_node(node: &str, known: &Surroundings) -> String {
+    let rack = known.racks.get(node);
+    let alone = known.racks.values().filter(|other| Some(*other) == rack).count() == 1;
+    match rack {
+        Some(rack) if alone => {
+            format!(
+                "node {node}, alone in rack {rack}, unreachable from everyone: link down, or rack {rack} partitioned?"
+            )
+        }
+        _ => format!("node {node} unreachable from everyone: link down?"),
+    }
 }
 
 fn partitioned_racks(all: &[Outcome], known: &Surroundings, open: &mut Vec<&Outcome>, findings: &mut Vec<String>) {
@@ -189,6 +204,17 @@ mod tests {
     fn a_cut_link_is_named_once() {
         let all = outcomes(|from, to, _| from == "n2" || to == "n2");
         assert_eq!(findings(&all, &Surroundings::default()), ["node n2 unreachable from everyone: link down?"]);
+    }
+
+    #[test]
+    fn a_cut_node_alone_in_its_rack_may_be_a_partition() {
+        let racks = [("n1", "r1"), ("n2", "r1"), ("n3", "r2")].map(|(n, r)| (n.to_owned(), r.to_owned())).into();
+        let known = Surroundings { racks, without_pods: Vec::new() };
+        let all = outcomes(|from, to, _| from == "n3" || to == "n3");
+        let found = findings(&all, &known);
+        assert_eq!(found, ["node n3, alone in rack r2, unreachable from everyone: link down, or rack r2 partitioned?"]);
+        let all = outcomes(|from, to, _| from == "n2" || to == "n2");
+        assert_eq!(findings(&all, &known), ["node n2 unreachable from everyone: link down?"]);
     }
 
     #[test]
