@@ -47,6 +47,9 @@ const DIRECTORIES: [&str; 14] = [
     "/var/run",
 ];
 
+/// Sections whose lines are known by a number the kernel gave.
+const NUMBERED_SECTIONS: [&str; 3] = ["BPF links", "BPF programs", "BPF maps"];
+
 /// Settings of the whole machine that a cluster's programs like to change.
 const SETTINGS: [&str; 12] = [
     "fs/inotify/max_user_instances",
@@ -107,7 +110,11 @@ impl Footprint {
         let mut differences = Vec::new();
         for (section, now) in &self.sections {
             let then = before.sections.get(section).unwrap_or(&empty);
-            differences.extend(then.difference(now).map(|line| format!("{section}: - {line}")));
+            // These have numbers, and no sign of whose they are. A lab cannot
+            // remove those of others, while another lab may end at any time.
+            if !NUMBERED_SECTIONS.contains(section) {
+                differences.extend(then.difference(now).map(|line| format!("{section}: - {line}")));
+            }
             differences.extend(now.difference(then).map(|line| format!("{section}: + {line}")));
         }
         differences
