@@ -220,20 +220,6 @@ SW_INLINE int sw_parse(struct __sk_buff *skb, struct sw_packet *packet)
 	return 0;
 }
 
-/* Whether the host must handle the destination itself: multicast, broadcast, link-local,
- * loopback and "this network". */
-SW_INLINE bool sw_destination_is_special(const struct sw_packet *packet)
-{
-	__u32 first = packet->destination.bytes[12];
-
-	if (packet->family == 6)
-		return packet->destination.bytes[0] == 0xff ||
-		       (packet->destination.bytes[0] == 0xfe &&
-			(packet->destination.bytes[1] & 0xc0) == 0x80);
-	return first >= 224 || first == 127 || first == 0 ||
-	       (first == 169 && packet->destination.bytes[13] == 254);
-}
-
 /* Size of the largest IP packet that this one is on the wire: itself, or one segment of
  * what the sender left to be cut. */
 SW_INLINE __u32 sw_packet_bytes_on_wire(struct __sk_buff *skb, const struct sw_packet *packet)

@@ -32,7 +32,7 @@ int sw_from_tunnel(struct __sk_buff *skb)
 
 	if (reason)
 		return sw_drop(skb, &packet, 0, reason);
-	if (!packet.family || skb->pkt_type != PACKET_HOST || sw_destination_is_special(&packet))
+	if (!packet.family || skb->pkt_type != PACKET_HOST)
 		return SW_TO_STACK;
 	endpoint = sw_find_endpoint(&packet.destination);
 	if (endpoint)

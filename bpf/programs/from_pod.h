@@ -15,10 +15,10 @@ SW_INLINE int sw_forward_along(struct __sk_buff *skb, const struct sw_packet *pa
 
 /* Where a packet that may be sent goes. In order:
  *
- *  1. special destinations and frames not for the host: the stack;
+ *  1. frames not for the host: the stack;
  *  2. an address of a local block without a pod: dropped;
- *  3. unreachable by the fast path, unusual, at the end of its hops, or from a pod whose
- *     packets the host shapes: the stack;
+ *  3. unreachable by the fast path (as are multicast and the gateways), unusual, at the end
+ *     of its hops, or from a pod whose packets the host shapes: the stack;
  *  4. a flow that the stack knows: the stack;
  *  5. a local pod, then a block of another node. */
 SW_INLINE int sw_forward_from_pod(struct __sk_buff *skb, const struct sw_packet *packet,
@@ -28,7 +28,7 @@ SW_INLINE int sw_forward_from_pod(struct __sk_buff *skb, const struct sw_packet 
 	struct sw_endpoint *endpoint;
 	struct sw_route *route = NULL;
 
-	if (!packet->family || skb->pkt_type != PACKET_HOST || sw_destination_is_special(packet))
+	if (!packet->family || skb->pkt_type != PACKET_HOST)
 		return SW_TO_STACK;
 	endpoint = sw_find_endpoint(&packet->destination);
 	if (!endpoint) {
