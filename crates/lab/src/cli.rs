@@ -19,8 +19,10 @@ use seaway_model::diagnosis::Report;
 use crate::bench::load::LoadArgs;
 use crate::error::{LabError, Result};
 use crate::image::cli::ImageArgs;
+use crate::machine::{
+    Breakage, EnterArgs, InitArgs, LabDir, LaunchArgs, Machine, enter, launch, node_init, require_root,
+};
 use crate::spec::check_name;
-use crate::machine::{Breakage, EnterArgs, InitArgs, LabDir, LaunchArgs, Machine, enter, launch, node_init};
 
 /// Run a real Kubernetes cluster on this machine, for trying, testing and comparing.
 #[derive(Debug, Args)]
@@ -94,6 +96,9 @@ impl LabArgs {
     fn dispatch(&self) -> Result<u8> {
         // `down` removes the directory of that name: it must be one of a lab.
         check_name(&self.name)?;
+        if self.verb.enters_the_lab() {
+            require_root()?;
+        }
         let dir = LabDir::new(&self.name);
         match &self.verb {
             LabVerb::Up(args) => args.run(&self.name),
@@ -107,7 +112,7 @@ impl LabArgs {
             LabVerb::Exec(args) => return args.run(&dir),
             LabVerb::Pcap(args) => return args.run(&dir),
             LabVerb::Logs(args) => args.run(&dir),
-            LabVerb::Image(args) => image::run(args, &dir),
+            LabVerb::Image(args) => return image::run(args, &dir),
             LabVerb::Break { what } => machine::break_down(&dir, what),
             LabVerb::Heal(args) => args.run(&dir),
             LabVerb::Load(args) => args.run().map_err(LabError::from),
@@ -116,6 +121,21 @@ impl LabArgs {
             LabVerb::Launch(args) => return launch(args),
         }
         .map(|()| 0)
+    }
+}
+
+// === impl LabVerb ===
+
+impl LabVerb {
+    /// Whether it reads or changes what belongs to root. The hidden verbs are
+    /// started by those that do.
+    fn enters_the_lab(&self) -> bool {
+        match self {
+            Self::Up(_) | Self::Down | Self::Status | Self::Url(_) | Self::Test(_) | Self::Exec(_) => true,
+            Self::Pcap(_) | Self::Logs(_) | Self::Break { .. } | Self::Heal(_) => true,
+            Self::List | Self::Kubeconfig(_) | Self::Image(_) => false,
+            Self::Forwarder | Self::Load(_) | Self::NodeInit(_) | Self::Enter(_) | Self::Launch(_) => false,
+        }
     }
 }
 

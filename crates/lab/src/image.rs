@@ -25,10 +25,14 @@ mod staging;
 mod store;
 mod template;
 
+/// The lab that verbs mean without `--name`.
+const DEFAULT_LAB: &str = "default";
+
 pub use builtin::{Builtin, BuiltinPrograms};
 pub use check::{StuckPod, check_images, images_of_manifests, stuck_pods};
 pub use digest::Digest;
 pub use error::ImageError;
+pub(crate) use error::bring_hint;
 pub use layer::Recipe;
 pub use name::ImageName;
 pub use registry::PullOptions;

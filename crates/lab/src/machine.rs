@@ -32,6 +32,7 @@ use std::sync::Arc;
 
 pub(crate) use cgroup::{join_lab, pod_processes};
 pub use control::{ProgramSpec, ProgramStatus};
+pub(crate) use create::require_root;
 pub use dir::{LabDir, LabLock, cache_dir};
 pub use enter::{EnterArgs, enter};
 pub use fault::Fault;

@@ -111,6 +111,7 @@ fn a_cluster_comes_up_is_used_breaks_heals_and_leaves_nothing() {
     let name = get(&lab.must(&["url", "web"]), "/hostname");
     assert!(name.starts_with("web-"), "{name}");
     assert!(lab.must(&["test"]).contains("Everybody reaches everybody"));
+    trouble_is_told_with_its_way_out(&lab);
 
     lab.must(&["break", "link", "n2"]);
     let broken = lab.run(&["test"]);
@@ -148,6 +149,36 @@ fn a_release_that_is_too_old_is_refused() {
         lab.run(&["up", "--nodes", "1", "--network", "none", "--kubernetes-bin", folder.path().to_str().unwrap()]);
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(stderr.contains("SW0953") && stderr.contains("Kubernetes v1.30.4"), "{stderr}");
+}
+
+/// A missing image, a taken port, a Service that is not there, and metrics.
+fn trouble_is_told_with_its_way_out(lab: &Lab) {
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = folder.path().join("pod.yaml");
+    let pod = "{kind: Pod, metadata: {name: hungry}, spec: {containers: [{name: c, image: example.invalid/none:1}]}}";
+    std::fs::write(&manifest, pod).unwrap();
+    let missing = lab.run(&["image", "check", manifest.to_str().unwrap()]);
+    let text = String::from_utf8_lossy(&missing.stdout);
+    let way_out = format!("seaway lab image pull --name {} example.invalid/none:1", lab.name);
+    assert!(missing.status.code() == Some(3) && text.contains(&way_out), "{text}");
+    lab.kubectl(&["run", "hungry", "--image=example.invalid/none:1"]);
+    wait_until("status names the pod that waits for an image", || {
+        let status = lab.must(&["status"]);
+        status.contains("pod default/hungry waits for image") && status.contains(&way_out)
+    });
+    lab.kubectl(&["delete", "pod", "hungry", "--now"]);
+
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let refused = String::from_utf8(lab.run(&["url", "web", "--host-port", &port]).stderr).unwrap();
+    assert!(refused.contains("SW0964") && refused.contains("in use"), "{refused}");
+    let absent = String::from_utf8(lab.run(&["url", "nobody"]).stderr).unwrap();
+    assert!(absent.contains("SW0965: service default/nobody"), "{absent}");
+
+    let status = lab.must(&["status"]);
+    let url = status.lines().find_map(|line| line.strip_prefix("Metrics: ")).expect("status tells where metrics are");
+    let metrics = get(url.strip_suffix("/metrics").unwrap(), "/metrics");
+    assert!(metrics.contains("seaway_lab_nodes_up 2") && metrics.contains("seaway_lab_forwarded_bytes_total"), "{metrics}");
 }
 
 /// A program that tells its version, and otherwise complains and ends.

@@ -15,9 +15,7 @@ pub(super) fn status(machine: &Machine) -> Result<()> {
         let faults: Vec<String> = faults.iter().map(Fault::to_string).collect();
         println!("\nBroken: {}", faults.join(", "));
     }
-    for pod in image::waiting_pods(machine) {
-        println!("\n{pod}");
-    }
+    image::tell_waiting_pods(machine);
     if let Some(url) = forwarder::metrics_url(machine.dir()) {
         println!("\nMetrics: {url}");
     }

@@ -1,30 +1,85 @@
 //! `lab image`, and what `status` says about pods that wait for one.
 
 use std::io;
+use std::path::PathBuf;
 
-use crate::cluster::api::ApiClient;
+use crate::cluster::api::{ApiClient, parse_manifests};
 use crate::cluster::files;
 use crate::cluster::programs::Programs;
 use crate::cluster::up::program_source;
-use crate::error::{LabError, Result};
+use crate::error::{IoContext, LabError, Result};
 use crate::image::cli::ImageArgs;
-use crate::image::{ImageStore, StoredImage, StuckPod, load_into_running, stuck_pods};
+use crate::image::{
+    ImageError, ImageStore, StoredImage, StuckPod, bring_hint, check_images, images_of_manifests, load_into_running,
+    stuck_pods,
+};
 use crate::machine::{LabDir, Machine, Node};
+
+/// Exit code when an image is missing, as for all verbs whose answer is a
+/// problem (docs/reference/command-line.md).
+const FOUND_MISSING: u8 = 3;
 
 /// Runs the verb on the store of this machine; the nodes of a running lab get
 /// what is new at once.
-pub(super) fn run(args: &ImageArgs, dir: &LabDir) -> Result<()> {
+pub(super) fn run(args: &ImageArgs, dir: &LabDir) -> Result<u8> {
     let store = ImageStore::open(&ImageStore::default_directory())?;
-    let new = args.run(&store, &mut io::stdout())?;
-    if new.is_empty() || !dir.exists() {
-        return Ok(());
+    match args.manifests_to_check() {
+        Some([]) => return Ok(report_missing(dir, &waiting_pods(&Machine::open(dir)?))),
+        Some(files) => return check_files(&store, files, dir),
+        None => {}
     }
-    spread(&store, &new, &Machine::open(dir)?)
+    let new = args.run(&store, &mut io::stdout())?;
+    if !dir.exists() {
+        return Ok(0);
+    }
+    let machine = Machine::open(dir)?;
+    if args.is_list() {
+        tell_waiting_pods(&machine);
+    } else {
+        spread(&store, &new, &machine)?;
+    }
+    Ok(0)
+}
+
+/// Warns of pods that cannot start for want of an image.
+pub(super) fn tell_waiting_pods(machine: &Machine) {
+    let pods = waiting_pods(machine);
+    if !pods.is_empty() {
+        println!();
+        report_missing(machine.dir(), &pods);
+    }
+}
+
+fn report_missing(dir: &LabDir, pods: &[StuckPod]) -> u8 {
+    for pod in pods {
+        println!("{pod}: bring it with {}", bring_hint(std::slice::from_ref(&pod.image), dir.name()));
+    }
+    if pods.is_empty() { 0 } else { FOUND_MISSING }
+}
+
+fn check_files(store: &ImageStore, files: &[PathBuf], dir: &LabDir) -> Result<u8> {
+    let mut manifests = Vec::new();
+    for path in files {
+        let text = std::fs::read_to_string(path).on_file("read", path)?;
+        manifests.extend(parse_manifests(&path.display().to_string(), &text)?);
+    }
+    match check_images(store, &manifests) {
+        Ok(()) => {
+            println!("All {} images are there.", images_of_manifests(&manifests).len());
+            Ok(0)
+        }
+        Err(ImageError::ImagesMissing { names }) => {
+            println!("Not in the image store: {}", names.join(", "));
+            println!("Bring them with {}", bring_hint(&names, dir.name()));
+            Ok(FOUND_MISSING)
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Pods of a running lab that cannot start for want of an image; none if the
 /// API server does not answer, which `status` says elsewhere.
-pub(super) fn waiting_pods(machine: &Machine) -> Vec<StuckPod> {
+fn waiting_pods(machine: &Machine) -> Vec<StuckPod> {
     let listed = std::fs::read_to_string(files::host_kubeconfig(machine.dir()))
         .ok()
         .and_then(|kubeconfig| ApiClient::new(&kubeconfig).ok())

@@ -115,7 +115,7 @@ pub enum ClusterError {
         source: std::io::Error,
     },
     /// A port on the host is taken.
-    #[error("cannot listen on 127.0.0.1:{port}")]
+    #[error("cannot listen on 127.0.0.1:{port}: {reason}")]
     PortTaken {
         /// Port asked for.
         port: u16,

@@ -150,7 +150,7 @@ impl<'a> Contents<'a> {
             match entry.header().entry_type() {
                 tar::EntryType::Regular | tar::EntryType::Continuous => {
                     let mut blob = contents.staging.writer()?;
-                    io::copy(&mut entry, &mut blob).map_err(unreadable)?;
+                    io::copy(&mut entry, &mut blob).map_err(|error| blob.failure_or(unreadable(error)))?;
                     let (digest, _) = contents.staging.finish(blob)?;
                     contents.files.insert(path, digest);
                 }

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde_json::Value;
 
-use super::error::{ImageError, bring_hint};
+use super::error::ImageError;
 use super::name::ImageName;
 use super::store::ImageStore;
 
@@ -82,8 +82,7 @@ pub fn stuck_pods(pod_list: &Value) -> Vec<StuckPod> {
 impl fmt::Display for StuckPod {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { namespace, pod, image, reason } = self;
-        let hint = bring_hint(std::slice::from_ref(image));
-        write!(f, "pod {namespace}/{pod} waits for image {image} ({reason}): bring it with {hint}")
+        write!(f, "pod {namespace}/{pod} waits for image {image} ({reason})")
     }
 }
 
@@ -137,6 +136,5 @@ mod tests {
         assert_eq!(stuck.len(), 1);
         let line = stuck[0].to_string();
         assert!(line.starts_with("pod x/web waits for image nginx (ImagePullBackOff)"), "{line}");
-        assert!(line.contains("seaway lab image load FILE"), "{line}");
     }
 }

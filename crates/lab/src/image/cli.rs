@@ -40,6 +40,12 @@ enum ImageVerb {
     },
     /// Show the images of this machine's labs.
     List,
+    /// Name images that manifests want and nobody has brought, before applying
+    /// them; without files, those that pods of the lab wait for.
+    Check {
+        /// Manifests, YAML or JSON.
+        files: Vec<PathBuf>,
+    },
 }
 
 #[derive(Debug, Clone, Args)]
@@ -64,6 +70,18 @@ struct BuildArgs {
 // === impl ImageArgs ===
 
 impl ImageArgs {
+    /// The manifests of `check`; nothing for other verbs.
+    #[must_use]
+    pub fn manifests_to_check(&self) -> Option<&[PathBuf]> {
+        if let ImageVerb::Check { files } = &self.verb { Some(files) } else { None }
+    }
+
+    /// Whether the verb shows what there is.
+    #[must_use]
+    pub fn is_list(&self) -> bool {
+        matches!(self.verb, ImageVerb::List)
+    }
+
     /// Runs the verb. Returns the images that are new in the store: a running
     /// lab wants them on its nodes ([`super::load_into_running`]).
     pub fn run(&self, store: &ImageStore, out: &mut dyn Write) -> Result<Vec<StoredImage>, ImageError> {
@@ -80,6 +98,8 @@ impl ImageArgs {
                 (vec![block_on(store.pull(&name, &options, &mut progress))??], true)
             }
             ImageVerb::List => (store.list()?, false),
+            // Needs the lab, so its caller does it.
+            ImageVerb::Check { .. } => return Ok(Vec::new()),
         };
         print(out, &table(&images));
         Ok(if is_new { images } else { Vec::new() })

@@ -188,7 +188,7 @@ impl Diagnose for ImageError {
             Self::Template { .. } => {
                 "run again; if it stays, the lines above say what containerd lacks on this machine".into()
             }
-            Self::ImagesMissing { names } => bring_hint(names),
+            Self::ImagesMissing { names } => bring_hint(names, super::DEFAULT_LAB),
             Self::NodeImport { .. } => {
                 "look at the node's containerd log with `seaway lab logs`".into()
             }
@@ -196,8 +196,24 @@ impl Diagnose for ImageError {
     }
 }
 
-/// The commands that bring the images to the lab.
-pub(crate) fn bring_hint(names: &[String]) -> String {
-    let pulls: Vec<String> = names.iter().map(|name| format!("`seaway lab image pull {name}`")).collect();
-    format!("{}, or from a file written by `docker save`: `seaway lab image load FILE`", pulls.join(", "))
+/// The commands that bring the images to the lab called `lab`.
+pub(crate) fn bring_hint(names: &[String], lab: &str) -> String {
+    let flag = if lab == super::DEFAULT_LAB { String::new() } else { format!(" --name {lab}") };
+    let pulls: Vec<String> = names.iter().map(|name| format!("`seaway lab image pull{flag} {name}`")).collect();
+    format!("{}, or from a file written by `docker save`: `seaway lab image load{flag} FILE`", pulls.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_names_the_lab_unless_it_is_the_default() {
+        let names = ["a:1".to_owned(), "b:2".to_owned()];
+        assert!(
+            bring_hint(&names, "default").starts_with("`seaway lab image pull a:1`, `seaway lab image pull b:2`, or")
+        );
+        let hint = bring_hint(&names, "two");
+        assert!(hint.contains("pull --name two a:1") && hint.contains("load --name two FILE"), "{hint}");
+    }
 }

@@ -26,6 +26,7 @@ pub(crate) struct Staging {
 pub(crate) struct BlobWriter {
     path: PathBuf,
     writer: HashingWriter<BufWriter<File>>,
+    failure: Option<io::Error>,
 }
 
 // === impl Staging ===
@@ -50,7 +51,7 @@ impl Staging {
         let path = self.directory.path().join(self.files.to_string());
         let file = File::create(&path).map_err(ImageError::store("create", &path))?;
         let writer = HashingWriter::new(BufWriter::with_capacity(256 * 1024, file));
-        Ok(BlobWriter { path, writer })
+        Ok(BlobWriter { path, writer, failure: None })
     }
 
     /// Takes a written blob in; it now has a digest and a length.
@@ -88,9 +89,20 @@ impl Staging {
 
 // === impl BlobWriter ===
 
+impl BlobWriter {
+    /// Whoever copies into it cannot tell whether reading or writing failed:
+    /// the store's error if it was the writing, else `reading`.
+    pub(crate) fn failure_or(&mut self, reading: ImageError) -> ImageError {
+        match self.failure.take() {
+            Some(source) => ImageError::store("write", &self.path)(source),
+            None => reading,
+        }
+    }
+}
+
 impl Write for BlobWriter {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        self.writer.write(buffer)
+        self.writer.write(buffer).inspect_err(|error| self.failure = Some(io::Error::from(error.kind())))
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -267,7 +267,7 @@ impl ImageStore {
 
 fn stage_recipe(recipe: &Recipe, staging: &mut Staging) -> Result<Descriptor, ImageError> {
     let mut blob = staging.writer()?;
-    recipe.write_layer(&mut blob)?;
+    recipe.write_layer(&mut blob).map_err(|error| blob.failure_or(error))?;
     let (digest, size) = staging.finish(blob)?;
     let platform = Platform::here();
     let config = ImageConfig {

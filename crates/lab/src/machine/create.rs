@@ -61,7 +61,7 @@ impl Machine {
 }
 
 /// Refuses users who may not make namespaces and mounts.
-pub(super) fn require_root() -> Result<()> {
+pub(crate) fn require_root() -> Result<()> {
     let user_id = nix::unistd::geteuid().as_raw();
     if user_id == 0 { Ok(()) } else { Err(LabError::NotRoot { user_id }) }
 }
