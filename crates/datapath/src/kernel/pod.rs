@@ -104,8 +104,7 @@ impl KernelDatapath {
     /// Finds out whose the existing interface is. What an agent left that died between
     /// making a pair and answering is removed; anything else is refused.
     fn clear_abandoned(&mut self, wanted: &PodLink, name: &str) -> Result<(), DatapathError> {
-        let links = Links::read(&mut self.netlink)?;
-        let Some(existing) = links.get(name) else { return Err(interface_exists(wanted)) };
+        let Some(existing) = self.find_link(name)? else { return Err(interface_exists(wanted)) };
         let recorded = existing.alias.as_deref().map(parse_record);
         let abandoned = match &recorded {
             Some(Some(recorded)) => recorded.key == wanted.key && !self.pods.contains_key(&wanted.key),
@@ -176,11 +175,19 @@ impl KernelDatapath {
         }
     }
 
+    /// One link by name, without reading those of all pods.
+    fn find_link(&mut self, name: &str) -> Result<Option<LinkInfo>, DatapathError> {
+        match self.netlink.run(vec![link::get(name)]) {
+            Ok(replies) => Ok(replies.iter().flatten().find_map(|(kind, body)| link::parse(*kind, body))),
+            Err(error) if errno(&error) == Some(libc::ENODEV) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     pub(super) fn detach(&mut self, key: &AttachmentKey) -> Result<(), DatapathError> {
-        let links = Links::read(&mut self.netlink)?;
         let name = host_interface_name(key);
         let known = self.pods.get(key).map(|pod| pod.host_index);
-        let found = links.get(name.as_str()).filter(|found| {
+        let found = self.find_link(name.as_str())?.filter(|found| {
             let recorded = found.alias.as_deref().and_then(parse_record);
             recorded.is_some_and(|recorded| recorded.key == *key) || known == Some(found.index)
         });
@@ -190,10 +197,10 @@ impl KernelDatapath {
                 first_error.get_or_insert(error);
             }
         };
-        if let Some(found) = found {
+        if let Some(found) = &found {
             note(gone_is_fine(self.netlink.run(vec![link::delete(found.index, name.as_str())])));
         }
-        if let Some(index) = known.or(found.map(|found| found.index)) {
+        if let Some(index) = known.or(found.as_ref().map(|found| found.index)) {
             let keys = keys_of_link(self.known()?, name.as_str(), index);
             if let Some(fast_path) = &mut self.fast_path {
                 note(fast_path.detach_pod_link(index).map_err(Into::into));
@@ -214,8 +221,7 @@ impl KernelDatapath {
         let changed =
             |problem: String| DatapathError::LinkChanged { container: wanted.key.container_id.to_string(), problem };
         let name = host_interface_name(&wanted.key);
-        let links = Links::read(&mut self.netlink)?;
-        let Some(host) = links.get(name.as_str()).filter(|host| host.up) else {
+        let Some(host) = self.find_link(name.as_str())?.filter(|host| host.up) else {
             return Err(changed(format!("interface {name} of the node is missing or down")));
         };
         let routes = self.netlink.dump(&route::get_all(super::rtnetlink::FAMILY_V4))?;

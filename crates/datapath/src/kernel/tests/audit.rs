@@ -66,12 +66,14 @@ fn audits_repair_the_source_check() {
     }
 }
 
+type Sabotage = Box<dyn FnOnce(&mut crate::kernel::bpf::FastPath) + Send>;
+
 #[test]
 fn audits_repair_the_fast_path() {
     let world = World::new(Backend::Ebpf, Encapsulation::Vxlan);
     let pod = world.a.pod(11);
     let address = pod.v4();
-    let sabotage: Vec<(&str, Box<dyn FnOnce(&mut crate::kernel::bpf::FastPath) + Send>)> = vec![
+    let sabotage: Vec<(&str, Sabotage)> = vec![
         ("fast endpoint 10.83.1.11 was missing", Box::new(move |fast| fast.set_endpoints(&[], &[address]).unwrap())),
         (
             "fast route 10.83.2.0/24 was missing",

@@ -5,7 +5,7 @@ use std::os::fd::AsRawFd as _;
 
 use seaway_model::Encapsulation;
 
-use super::traffic::{PATIENCE, exchange, udp};
+use super::traffic::{PATIENCE, exchange, receive, udp};
 use super::world::{BACKENDS, OUTSIDE_V4, OUTSIDE_V6, World, ip, net};
 
 #[test]
@@ -57,7 +57,7 @@ fn senders_learn_that_the_tunnel_is_narrower() {
             let (fits, too_large) = (vec![1; 1450 - headers_bytes], vec![2; 1500 - headers_bytes]);
             sender.send(&too_large).unwrap();
             // The answer of node a ends the wait, with the kernel's word for it.
-            let error = sender.recv(&mut [0; 16]).unwrap_err();
+            let error = receive(&sender).unwrap_err();
             assert!(
                 matches!(error.raw_os_error(), Some(libc::EMSGSIZE)),
                 "{backend}: no word within {PATIENCE:?} that {} bytes to {to} are too many: {error}",
@@ -65,8 +65,7 @@ fn senders_learn_that_the_tunnel_is_narrower() {
             );
             assert_eq!(sender.send(&too_large).unwrap_err().raw_os_error(), Some(libc::EMSGSIZE));
             sender.send(&fits).unwrap();
-            let mut buffer = vec![0; 2000];
-            assert_eq!(receiver.recv(&mut buffer).unwrap(), fits.len());
+            assert_eq!(receive(&receiver).unwrap(), fits.len());
         }
     }
 }

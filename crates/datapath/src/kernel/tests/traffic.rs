@@ -54,6 +54,18 @@ pub(super) fn udp(namespace: &Namespace, address: IpAddr) -> UdpSocket {
     })
 }
 
+/// Receives a datagram. A socket with a time limit is interrupted by whatever stirs the
+/// thread (signal(7)), so it is asked again.
+pub(super) fn receive(socket: &UdpSocket) -> std::io::Result<usize> {
+    let mut buffer = vec![0; 2000];
+    loop {
+        match socket.recv(&mut buffer) {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            outcome => return outcome,
+        }
+    }
+}
+
 /// Sends a frame as it is.
 pub(super) fn send_frame(namespace: &Namespace, interface: &str, frame: Vec<u8>) {
     let index = namespace.index(interface);

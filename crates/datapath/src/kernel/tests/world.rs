@@ -45,7 +45,7 @@ pub(super) struct Node {
     pub(super) namespace: Namespace,
     pub(super) addresses: Vec<IpAddr>,
     number: u8,
-    backend: Backend,
+    pub(super) backend: Backend,
     pub(super) plan: NetworkPlan,
     /// None while no agent lives.
     datapath: Option<Arc<Mutex<KernelDatapath>>>,
