@@ -4,7 +4,12 @@
 //! Needs root and the programs of the workspace (`cargo build --workspace
 //! --bins`), and says so.
 
-#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails"
+)]
 
 mod audit;
 mod lab;
