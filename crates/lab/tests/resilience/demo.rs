@@ -40,8 +40,10 @@ pub(crate) fn is_used_from_the_host(lab: &Lab) {
 fn forwarded_port_answers(lab: &Lab) {
     let mut command = lab.kubectl_command(&["port-forward", "--address=127.0.0.1", "deployment/details-v1", ":9080"]);
     let mut forward = Running(command.stdout(Stdio::piped()).spawn().unwrap());
+    // Kept open: kubectl tells of every connection, and ends when nobody listens.
+    let mut told = BufReader::new(forward.0.stdout.take().unwrap());
     let mut line = String::new();
-    BufReader::new(forward.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    told.read_line(&mut line).unwrap();
     // "Forwarding from 127.0.0.1:40211 -> 9080"
     let address = line.split(' ').nth(2).unwrap_or_else(|| panic!("port-forward says {line:?}"));
     assert!(get(address, "/details/0").unwrap().contains("author"));
