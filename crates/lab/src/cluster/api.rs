@@ -205,8 +205,14 @@ impl ApiClient {
             let mut alarm = tokio::time::interval(FAILURE_INTERVAL);
             loop {
                 let event = tokio::select! {
+                    // With many nodes, looking for failures takes longer than an event is young.
+                    biased;
                     event = events.next() => event,
-                    _ = alarm.tick() => { failed()?; continue }
+                    _ = alarm.tick() => {
+                        failed()?;
+                        alarm.reset();
+                        continue;
+                    }
                 };
                 match event {
                     Some(Ok(event)) => collection.take(event),
