@@ -178,7 +178,10 @@ fn trouble_is_told_with_its_way_out(lab: &Lab) {
     let status = lab.must(&["status"]);
     let url = status.lines().find_map(|line| line.strip_prefix("Metrics: ")).expect("status tells where metrics are");
     let metrics = get(url.strip_suffix("/metrics").unwrap(), "/metrics");
-    assert!(metrics.contains("seaway_lab_nodes_up 2") && metrics.contains("seaway_lab_forwarded_bytes_total"), "{metrics}");
+    assert!(
+        metrics.contains("seaway_lab_nodes_up 2") && metrics.contains("seaway_lab_forwarded_bytes_total"),
+        "{metrics}"
+    );
 }
 
 /// A program that tells its version, and otherwise complains and ends.
