@@ -190,8 +190,11 @@ pub struct NodeStatus {
     pub remote_nodes: usize,
     /// MTU in bytes given to pods.
     pub pod_mtu_bytes: u32,
-    /// What is wrong now; empty: ready.
+    /// What keeps new pods from this node; empty: ready.
     pub problems: Vec<String>,
+    /// What is wrong otherwise: a peer without address, a port mapping that cannot be made, …
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 /// A block and how full it is.

@@ -55,12 +55,8 @@ impl State {
     /// Everything for `seaway status`.
     #[must_use]
     pub fn node_status(&self, now: Duration) -> NodeStatus {
-        let mut problems = self.blocking_problems(now);
-        for line in self.troubles.lines() {
-            if !problems.contains(&line) {
-                problems.push(line);
-            }
-        }
+        let problems = self.blocking_problems(now);
+        let warnings = self.troubles.lines().into_iter().filter(|line| !problems.contains(line)).collect();
         NodeStatus {
             node: self.settings.node.clone(),
             version: self.settings.version.clone(),
@@ -72,6 +68,7 @@ impl State {
             remote_nodes: self.remote_nodes(),
             pod_mtu_bytes: self.plan.as_ref().map(|plan| plan.pod_mtu_bytes).unwrap_or_default(),
             problems,
+            warnings,
         }
     }
 

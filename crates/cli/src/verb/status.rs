@@ -105,6 +105,12 @@ fn render(status: &NodeStatus, colour: bool) -> String {
             let _ = writeln!(text, "  {} {problem}", Mark::Bad.paint("✗", colour));
         }
     }
+    if !status.warnings.is_empty() {
+        text.push_str("\nWarnings:\n");
+        for warning in &status.warnings {
+            let _ = writeln!(text, "  {} {warning}", Mark::Unneeded.paint("!", colour));
+        }
+    }
     text
 }
 
@@ -136,6 +142,7 @@ pub(super) mod tests {
             remote_nodes: 2,
             pod_mtu_bytes: 1450,
             problems: vec![],
+            warnings: vec![],
         }
     }
 
@@ -145,9 +152,10 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn problems_come_last_and_marked() {
+    fn problems_and_warnings_come_last_and_marked() {
         let mut status = node_status();
         status.problems = vec!["pool default-ipv4 is full".into(), "no answer from the API server for 42 s".into()];
+        status.warnings = vec!["CNI plugin portmap cannot be run".into()];
         assert_golden("status-problems.txt", &render(&status, false));
         assert!(render(&status, true).contains("\x1b[31mnot ready\x1b[0m"));
     }

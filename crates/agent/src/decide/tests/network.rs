@@ -89,7 +89,7 @@ fn a_claim_that_failed_is_tried_again_ever_later() {
     assert_eq!(claims(&world), first + 2);
     world.after(Duration::from_millis(1100));
     assert_eq!(claims(&world), first + 2, "the second pause is longer");
-    assert!(world.state.node_status(world.now).problems.iter().any(|line| line.starts_with("SW0402")));
+    assert!(world.state.node_status(world.now).warnings.iter().any(|line| line.starts_with("SW0402")));
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn a_block_lost_to_another_node_is_not_fought_over() {
     }
     world.changed();
     world.follow_cluster();
-    assert!(world.state.node_status(world.now).problems.iter().any(|line| line.starts_with("SW0235")));
+    assert!(world.state.node_status(world.now).warnings.iter().any(|line| line.starts_with("SW0235")));
     let claims = |world: &World| world.count(|action| matches!(action, Action::ClaimBlock { .. }));
     let before = claims(&world);
     for _ in 0..60 {
