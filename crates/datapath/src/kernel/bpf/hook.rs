@@ -142,11 +142,17 @@ impl Hooks {
                 sys::pin(link.as_fd(), &path).map_err(|source| BpfError::Pin { operation: "create", path, source })
             }
             Hook::Clsact => {
-                if sys::create_clsact(wanted.interface_index).map_err(failed)? {
-                    make_dir(&self.links_dir.join(queue_marker(wanted.interface_index)))?;
-                }
-                make_dir(&path)?;
+                let marker = self.links_dir.join(queue_marker(wanted.interface_index));
                 let direction = wanted.program.direction();
+                make_dir(&path)?;
+                // The queue that a link's first program made serves the second; asking the
+                // kernel for it again costs a call and a warning.
+                if marker.is_dir() && sys::attach_clsact(program, wanted.interface_index, direction).is_ok() {
+                    return Ok(());
+                }
+                if sys::create_clsact(wanted.interface_index).map_err(failed)? {
+                    make_dir(&marker)?;
+                }
                 sys::attach_clsact(program, wanted.interface_index, direction).map_err(failed)
             }
         }
