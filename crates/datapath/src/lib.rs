@@ -11,6 +11,7 @@ pub mod fake;
 pub mod kernel;
 pub mod link;
 pub mod plan;
+pub mod services;
 pub mod support;
 
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ use seaway_routing::plan::NetworkPlan;
 pub use error::{DatapathError, DatapathErrors};
 pub use kernel::{Options, open, probe, underlay};
 pub use link::{AttachedLink, PodLink};
+pub use services::{ServiceDatapath, ServiceNode, ServiceReport};
 pub use support::{BackendChoice, KernelSupport};
 
 /// What a node's data path can be told to do. Synchronous: calls block on the kernel, so

@@ -2,7 +2,7 @@
 //!
 //! Ranges: SW01xx `model`, SW02xx `routing`, SW03xx `datapath`, SW04xx
 //! `kubeapi`, SW05xx `runtime`, SW06xx `agent`, SW07xx `seaway-cni`, SW08xx
-//! `cli`, SW09xx `lab`, SW10xx `controller`. `docs/reference/errors/` has a
+//! `cli`, SW09xx `lab`, SW10xx `controller`, SW11xx `services`, SW12xx `dns`. `docs/reference/errors/` has a
 //! row for each; `cargo xtask tidy` holds code and pages together.
 
 use std::fmt;

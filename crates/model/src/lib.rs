@@ -10,6 +10,7 @@ pub mod drop_reason;
 pub mod ids;
 pub mod labels;
 pub mod pool;
+pub mod service;
 pub mod snapshot;
 
 pub use diagnosis::{Diagnose, ErrorId};
@@ -18,4 +19,5 @@ pub use ids::{ContainerId, InterfaceName, MacAddress, NodeName, PodRef};
 pub use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 pub use labels::{LabelSelector, Labels};
 pub use pool::{BlockAllocation, Encapsulation, IpBlock, IpPool};
+pub use service::{EndpointSlice, Protocol, Service, ServiceChange, ServiceRef, SliceRef};
 pub use snapshot::{Namespace, Node, Pod, Snapshot};

@@ -12,9 +12,11 @@ use super::Violation;
 const LAYERS: &[(&str, u32)] = &[
     ("seaway-model", 0),
     ("seaway-routing", 1),
+    ("seaway-services", 1),
     ("seaway-datapath", 2),
     ("seaway-kubeapi", 2),
     ("seaway-runtime", 2),
+    ("seaway-dns", 3),
     ("seaway-agent", 4),
     ("seaway-controller", 4),
     ("seaway-cni", 4),
