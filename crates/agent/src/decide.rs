@@ -375,9 +375,9 @@ impl State {
                 Some(plan) => actions.push(Action::Audit { id: Some(id), plan: Arc::clone(plan) }),
                 None => actions.push(reply(id, Err(not_ready("the cluster's objects")))),
             },
-            // The shell streams drops by itself.
-            Request::Monitor => {
-                let problem = "monitor is a stream and is not decided here".to_owned();
+            // The shell streams by itself.
+            Request::Monitor | Request::Follow { .. } => {
+                let problem = "it is a stream and is not decided here".to_owned();
                 actions.push(reply(id, Err(agent_failure(&AgentError::RequestMalformed { problem }))));
             }
         }

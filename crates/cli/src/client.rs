@@ -116,6 +116,7 @@ fn verb_name(request: &Request) -> &'static str {
         Request::Endpoints => "endpoints",
         Request::Audit => "audit",
         Request::Monitor => "monitor",
+        Request::Follow { .. } => "follow",
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! One request per connection: the client writes one JSON object and shuts down
 //! its writing side; the agent answers with JSON objects, one per line
-//! ([`Request::Monitor`] streams, all others answer once). `seaway-cni` sends
+//! ([`Request::Monitor`] and [`Request::Follow`] stream, all others answer once). `seaway-cni` sends
 //! the pod's network namespace as a file descriptor (`SCM_RIGHTS`) with the
 //! first byte, so the agent needs no view of the runtime's mounts.
 
@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::feed::FeedChange;
 use crate::ids::{ContainerId, InterfaceName, MacAddress, NodeName, PodRef};
 
 /// Where the agent listens.
@@ -51,6 +52,13 @@ pub enum Request {
     Audit,
     /// Stream drop events as they happen.
     Monitor,
+    /// Stream what the agent knows of Services, endpoints, pods, namespaces and nodes, and
+    /// how it changes: see [`crate::feed`].
+    Follow {
+        /// All pods of the cluster, not only those of this node.
+        #[serde(default)]
+        all_pods: bool,
+    },
 }
 
 /// Identity of an attachment: CNI's primary key.
@@ -123,6 +131,11 @@ pub enum Answer {
     Missed {
         /// How many.
         drops: u64,
+    },
+    /// In a `Follow` stream: what changed, in order.
+    Changes {
+        /// The changes.
+        changes: Vec<FeedChange>,
     },
     /// The request failed.
     Failed(Failure),

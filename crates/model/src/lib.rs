@@ -7,6 +7,7 @@ pub mod abi;
 pub mod agent_api;
 pub mod diagnosis;
 pub mod drop_reason;
+pub mod feed;
 pub mod ids;
 pub mod labels;
 pub mod pool;
@@ -15,6 +16,7 @@ pub mod snapshot;
 
 pub use diagnosis::{Diagnose, ErrorId};
 pub use drop_reason::DropReason;
+pub use feed::FeedChange;
 pub use ids::{ContainerId, InterfaceName, MacAddress, NodeName, PodRef};
 pub use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 pub use labels::{LabelSelector, Labels};

@@ -1,0 +1,98 @@
+//! What the agent tells the other daemons of its node, so that they need no
+//! connection to the Kubernetes API and outlive one that breaks.
+//!
+//! A follower sends [`crate::agent_api::Request::Follow`] and reads lines of
+//! [`crate::agent_api::Answer::Changes`]. The first change is
+//! [`FeedChange::Begin`], then comes everything there is, then
+//! [`FeedChange::Synced`], then what changes from there on. The agent sends
+//! `Synced` only when it has itself heard everything from the API once. After a
+//! connection breaks the follower keeps what it has, follows again, and at
+//! `Synced` forgets the objects that were not told again.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{NodeName, PodRef};
+use crate::service::{EndpointSlice, Service, ServiceRef, SliceRef};
+use crate::snapshot::{Namespace, Node, Pod};
+
+/// Something a follower must know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "change", rename_all = "camelCase")]
+pub enum FeedChange {
+    /// A new stream begins; objects of earlier ones that are not told again
+    /// before [`FeedChange::Synced`] are gone.
+    Begin {
+        /// The node of this agent.
+        node: NodeName,
+    },
+    /// A Service was made or changed; without one: deleted.
+    Service {
+        /// Which.
+        of: ServiceRef,
+        /// What it is now.
+        now: Option<Arc<Service>>,
+    },
+    /// A slice was made or changed; without one: deleted.
+    Slice {
+        /// Which.
+        of: SliceRef,
+        /// What it is now.
+        now: Option<Arc<EndpointSlice>>,
+    },
+    /// A pod was made or changed; without one: deleted. Those of this node, or all
+    /// for a follower that asked for all.
+    Pod {
+        /// Which.
+        of: PodRef,
+        /// What it is now.
+        now: Option<Arc<Pod>>,
+    },
+    /// A namespace was made or changed; without one: deleted.
+    Namespace {
+        /// Which.
+        of: String,
+        /// What it is now.
+        now: Option<Arc<Namespace>>,
+    },
+    /// A node was made or changed; without one: deleted.
+    Node {
+        /// Which.
+        of: NodeName,
+        /// What it is now.
+        now: Option<Arc<Node>>,
+    },
+    /// Everything that exists has been told once.
+    Synced,
+}
+
+// === impl FeedChange ===
+
+impl FeedChange {
+    /// What a change of the Service watch is in the feed; its `Synced` is none, because the
+    /// feed's own waits for the other kinds too.
+    #[must_use]
+    pub fn of_service(change: crate::service::ServiceChange) -> Option<FeedChange> {
+        use crate::service::ServiceChange;
+        match change {
+            ServiceChange::Service { of, now } => Some(FeedChange::Service { of, now }),
+            ServiceChange::Slice { of, now } => Some(FeedChange::Slice { of, now }),
+            ServiceChange::Synced => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_are_one_flat_json_object_each() {
+        let gone = FeedChange::Service { of: ServiceRef::new("shop", "web"), now: None };
+        let text = serde_json::to_string(&gone).unwrap();
+        assert_eq!(text, r#"{"change":"service","of":{"namespace":"shop","name":"web"},"now":null}"#);
+        assert_eq!(serde_json::from_str::<FeedChange>(&text).unwrap(), gone);
+        assert_eq!(serde_json::to_string(&FeedChange::Synced).unwrap(), r#"{"change":"synced"}"#);
+    }
+}
