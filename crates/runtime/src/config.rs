@@ -53,8 +53,38 @@ pub struct AgentConfig {
     pub admin: SocketAddr,
     /// Pause between two comparisons of kernel and plan; `None`: only on request.
     pub audit_interval: Option<Duration>,
+    /// Services; `None`: somebody else (kube-proxy) serves them.
+    pub services: Option<Services>,
     /// Logs.
     pub log: Log,
+}
+
+/// How this node serves Services.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Services {
+    /// Which of the node's addresses NodePorts are served on.
+    pub node_port_addresses: NodePortAddresses,
+    /// Serve NodePorts on loopback addresses too.
+    pub node_port_on_loopback: bool,
+    /// Where `/healthz` and `/livez` answer for outside load balancers.
+    pub health_address: SocketAddr,
+    /// Frontends (address, protocol, port) that the data path has room for.
+    pub max_frontends: u32,
+    /// Backends, counted once for each set they are in.
+    pub max_backends: u32,
+    /// Translated connections that are remembered at once.
+    pub max_connections: u32,
+}
+
+/// Which of the node's addresses NodePorts are served on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum NodePortAddresses {
+    /// The node's `InternalIP`s.
+    Primary,
+    /// Every address of the node in one of these ranges.
+    Ranges(Vec<IpNet>),
 }
 
 /// Configuration of `seaway controller`, valid.
@@ -187,6 +217,8 @@ pub struct Paths {
     pub run: PathBuf,
     /// Directory on a BPF file system for pinned maps and links.
     pub bpf: PathBuf,
+    /// Root of the host's cgroup2 tree, where sockets of all pods and processes are seen.
+    pub cgroup: PathBuf,
     /// Directory where the container runtime looks for CNI configuration.
     pub cni_configuration: PathBuf,
     /// Directory where the container runtime looks for CNI programs.
@@ -230,6 +262,7 @@ impl Default for Paths {
             proc_sys: "/proc/sys".into(),
             run: "/run/seaway".into(),
             bpf: "/sys/fs/bpf/seaway".into(),
+            cgroup: "/sys/fs/cgroup".into(),
             cni_configuration: "/etc/cni/net.d".into(),
             cni_programs: "/opt/cni/bin".into(),
         }

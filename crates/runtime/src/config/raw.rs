@@ -29,6 +29,7 @@ pub struct RawConfig {
     pub(super) paths: Paths,
     pub(super) admin: RawAdmin,
     pub(super) audit: RawAudit,
+    pub(super) services: RawServices,
     pub(super) log: Log,
 }
 
@@ -86,6 +87,18 @@ pub(super) struct RawAdmin {
 pub(super) struct RawAudit {
     pub(super) enabled: bool,
     pub(super) interval_seconds: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(super) struct RawServices {
+    pub(super) enabled: bool,
+    pub(super) node_port_addresses: Vec<String>,
+    pub(super) node_port_on_loopback: bool,
+    pub(super) health_address: SocketAddr,
+    pub(super) max_frontends: u32,
+    pub(super) max_backends: u32,
+    pub(super) max_connections: u32,
 }
 
 /// Reads and parses the file at `path`.
@@ -158,5 +171,21 @@ impl Default for RawAdmin {
 impl Default for RawAudit {
     fn default() -> Self {
         Self { enabled: true, interval_seconds: 60 }
+    }
+}
+
+impl Default for RawServices {
+    fn default() -> Self {
+        // Twice what the largest clusters we know of have. An entry takes memory when it is used;
+        // only connections are laid out in advance, at about 150 bytes each.
+        Self {
+            enabled: true,
+            node_port_addresses: vec!["primary".to_owned()],
+            node_port_on_loopback: true,
+            health_address: SocketAddr::from(([0, 0, 0, 0], 10_256)),
+            max_frontends: 262_144,
+            max_backends: 1_048_576,
+            max_connections: 262_144,
+        }
     }
 }

@@ -6,8 +6,11 @@ use std::time::Duration;
 use ipnet::IpNet;
 use seaway_model::{IpPool, LabelSelector, NodeName};
 
-use super::raw::{RawIpam, RawPool};
-use super::{AgentConfig, ApiAccess, Cni, ConfigError, ControllerConfig, InvalidField, Ipam, RawConfig, Vxlan};
+use super::raw::{RawIpam, RawPool, RawServices};
+use super::{
+    AgentConfig, ApiAccess, Cni, ConfigError, ControllerConfig, InvalidField, Ipam, NodePortAddresses, RawConfig,
+    Services, Vxlan,
+};
 
 /// Smallest MTU a host must accept for IPv4 (RFC 791 §3.2). The plan asks for
 /// 1280 (RFC 8200 §5) once it knows that a pool is IPv6.
@@ -20,6 +23,10 @@ const VXLAN_ID_MAX: u32 = (1 << 24) - 1;
 const COOLDOWN_SECONDS_MAX: u64 = 86_400;
 /// An audit reads every object we own back from the kernel.
 const AUDIT_INTERVAL_SECONDS_MIN: u64 = 5;
+/// A table smaller than this fits no cluster.
+const TABLE_ENTRIES_MIN: u32 = 64;
+/// The kernel lays out a bucket for each entry in advance: 16 bytes each.
+const TABLE_ENTRIES_MAX: u32 = 1 << 26;
 
 /// Collects what is wrong, so that one run names all of it.
 #[derive(Default)]
@@ -47,6 +54,7 @@ impl RawConfig {
                 format!("must be at least {AUDIT_INTERVAL_SECONDS_MIN}"),
             );
         }
+        let services = findings.services(&self.services);
         findings.into_result()?;
         Ok(AgentConfig {
             api: ApiAccess { server: self.api_server, kubeconfig: self.kubeconfig },
@@ -61,6 +69,7 @@ impl RawConfig {
             paths: self.paths,
             admin: self.admin.agent,
             audit_interval: self.audit.enabled.then(|| Duration::from_secs(self.audit.interval_seconds)),
+            services,
             log: self.log,
         })
     }
@@ -195,11 +204,54 @@ impl Findings {
         }
     }
 
+    fn services(&mut self, raw: &RawServices) -> Option<Services> {
+        let node_port_addresses = self.node_port_addresses(&raw.node_port_addresses);
+        let sizes = [
+            ("services.maxFrontends", raw.max_frontends),
+            ("services.maxBackends", raw.max_backends),
+            ("services.maxConnections", raw.max_connections),
+        ];
+        for (field, size) in sizes {
+            if !(TABLE_ENTRIES_MIN..=TABLE_ENTRIES_MAX).contains(&size) {
+                self.add(field, size, format!("must be {TABLE_ENTRIES_MIN} to {TABLE_ENTRIES_MAX}"));
+            }
+        }
+        raw.enabled.then_some(Services {
+            node_port_addresses,
+            node_port_on_loopback: raw.node_port_on_loopback,
+            health_address: raw.health_address,
+            max_frontends: raw.max_frontends,
+            max_backends: raw.max_backends,
+            max_connections: raw.max_connections,
+        })
+    }
+
+    /// `primary`, or ranges; kube-proxy's `nodePortAddresses` has the same words.
+    fn node_port_addresses(&mut self, words: &[String]) -> NodePortAddresses {
+        if words.len() == 1 && words.first().is_some_and(|word| word == "primary") {
+            return NodePortAddresses::Primary;
+        }
+        let mut ranges = Vec::new();
+        for word in words {
+            match word.parse::<IpNet>() {
+                Ok(range) => ranges.push(range),
+                Err(_) => self.add(
+                    "services.nodePortAddresses",
+                    word,
+                    "is neither a range like 10.0.0.0/8 nor, alone, primary",
+                ),
+            }
+        }
+        self.networks("services.nodePortAddresses", &ranges);
+        NodePortAddresses::Ranges(ranges)
+    }
+
     fn paths(&mut self, raw: &RawConfig) {
         let paths = &raw.paths;
         self.absolute("paths.procSys", &paths.proc_sys);
         self.absolute("paths.run", &paths.run);
         self.absolute("paths.bpf", &paths.bpf);
+        self.absolute("paths.cgroup", &paths.cgroup);
         self.absolute("paths.cniConfiguration", &paths.cni_configuration);
         self.absolute("paths.cniPrograms", &paths.cni_programs);
     }
