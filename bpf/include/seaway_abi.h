@@ -9,6 +9,28 @@
 #define SW_ROUTE_DIRECT 2
 #define SW_ROUTE_LOCAL_BLOCK 3
 #define SW_LINK_STACK_ONLY 1
+#define SW_SERVICE_INSIDE_REJECT 1
+#define SW_SERVICE_INSIDE_DROP 2
+#define SW_SERVICE_OUTSIDE_REJECT 4
+#define SW_SERVICE_OUTSIDE_DROP 8
+#define SW_SERVICE_INSIDE_HIDE_CLIENT 16
+#define SW_SERVICE_OUTSIDE_HIDE_CLIENT 32
+#define SW_SERVICE_SOURCE_RANGES 64
+#define SW_SERVICE_DIRECT_RETURN 128
+#define SW_SERVICE_MEMBERS 256
+#define SW_SERVICE_ALGORITHM_SHIFT 12
+#define SW_SERVICE_KIND_SHIFT 16
+#define SW_SERVICE_FIELD_MASK 15
+#define SW_ALGORITHM_RANDOM 0
+#define SW_ALGORITHM_MAGLEV 1
+#define SW_ALGORITHM_SOURCE_HASH 2
+#define SW_ALGORITHM_ROUND_ROBIN 3
+#define SW_ALGORITHM_LEAST_CONNECTION 4
+#define SW_KIND_CLUSTER_IP 0
+#define SW_KIND_EXTERNAL_IP 1
+#define SW_KIND_LOAD_BALANCER 2
+#define SW_KIND_NODE_PORT 3
+#define SW_BACKEND_LOCAL 1
 
 /* Why a packet was dropped. */
 enum sw_drop_reason {
@@ -196,5 +218,210 @@ struct sw_settings {
 	__u32 pad;
 };
 _Static_assert(sizeof(struct sw_settings) == 16, "sw_settings has the size Rust gives it");
+
+/* Key of `sw_services`: where clients reach a Service. An all-zero address stands for every NodePort address of IPv6, an all-zero one that is mapped (`::ffff:0.0.0.0`) for those of IPv4. */
+struct sw_service_key {
+	/* Address; IPv4 is mapped. */
+	__u8 address[16];
+	/* Port, network byte order. */
+	__be16 port;
+	/* IP protocol. */
+	__u8 protocol;
+	/* Explicit padding, zero. */
+	__u8 pad;
+};
+_Static_assert(sizeof(struct sw_service_key) == 20, "sw_service_key has the size Rust gives it");
+
+/* A frontend (map `sw_services`). Replaced whole: set ids are never used twice, so who finds the same id again after reading a backend knows that both belong together. */
+struct sw_service {
+	/* Set of backends for clients on this node. */
+	__u32 inside_set;
+	/* Slots of that set; 0: see the flags. */
+	__u32 inside_count;
+	/* Set of backends for packets from elsewhere. */
+	__u32 outside_set;
+	/* Slots of that set; 0: see the flags. */
+	__u32 outside_count;
+	/* Number of the frontend, the same as long as it exists: key of affinity and source ranges. */
+	__u32 id;
+	/* A client keeps its backend for that long after its last new connection; 0: no affinity. */
+	__u32 affinity_timeout_seconds;
+	/* `SW_SERVICE_*`; algorithm and kind have bits of their own. */
+	__u32 flags;
+	/* Explicit padding, zero. */
+	__u32 pad;
+};
+_Static_assert(sizeof(struct sw_service) == 32, "sw_service has the size Rust gives it");
+
+/* Key of `sw_backends`. */
+struct sw_backend_key {
+	/* The set. */
+	__u32 set;
+	/* Position in it, from 0. */
+	__u32 slot;
+};
+_Static_assert(sizeof(struct sw_backend_key) == 8, "sw_backend_key has the size Rust gives it");
+
+/* A backend (map `sw_backends`). By Walker's alias method: a random slot is taken, and its alias instead when a second random number is above the threshold. */
+struct sw_backend {
+	/* Address; IPv4 is mapped. */
+	__u8 address[16];
+	/* Port, network byte order. */
+	__be16 port;
+	/* `SW_BACKEND_*`. */
+	__u16 flags;
+	/* Largest random number that stays with this slot; all ones: each. */
+	__u32 alias_threshold;
+	/* Slot taken otherwise. */
+	__u32 alias;
+	/* Relative share. */
+	__u16 weight;
+	/* Explicit padding, zero. */
+	__u16 pad;
+};
+_Static_assert(sizeof(struct sw_backend) == 32, "sw_backend has the size Rust gives it");
+
+/* Key of `sw_members`: whether a remembered backend still belongs to a set. Sets of UDP and of frontends with affinity have entries. */
+struct sw_member_key {
+	/* The set. */
+	__u32 set;
+	/* Port, network byte order. */
+	__be16 port;
+	/* Explicit padding, zero. */
+	__u16 pad;
+	/* Address; IPv4 is mapped. */
+	__u8 address[16];
+};
+_Static_assert(sizeof(struct sw_member_key) == 24, "sw_member_key has the size Rust gives it");
+
+/* Slots in the order in which hashes or turns meet them (map `sw_slot_tables`, key: set). */
+struct sw_slot_table {
+	/* How many of the slots below are filled; at least 1. */
+	__u16 entries;
+	/* Explicit padding, zero. */
+	__u16 pad;
+	/* Slots of the set. */
+	__u16 slots[4094];
+};
+_Static_assert(sizeof(struct sw_slot_table) == 8192, "sw_slot_table has the size Rust gives it");
+
+/* Key of `sw_affinity`. */
+struct sw_affinity_key {
+	/* Address of the client; IPv4 is mapped. For sockets: eight bytes of ones, then the cookie of their network namespace. */
+	__u8 client[16];
+	/* Number of the frontend. */
+	__u32 service_id;
+	/* Explicit padding, zero. */
+	__u32 pad;
+};
+_Static_assert(sizeof(struct sw_affinity_key) == 24, "sw_affinity_key has the size Rust gives it");
+
+/* The backend that a client had last (map `sw_affinity`). */
+struct sw_affinity_entry {
+	/* Address; IPv4 is mapped. */
+	__u8 address[16];
+	/* When the client last made a connection, `bpf_ktime_get_ns`. */
+	__u64 last_used_nanos;
+	/* Port, network byte order. */
+	__be16 port;
+	/* Explicit padding, zero. */
+	__u8 pad[6];
+};
+_Static_assert(sizeof(struct sw_affinity_entry) == 32, "sw_affinity_entry has the size Rust gives it");
+
+/* Key of the longest-prefix map `sw_source_ranges`: who may use a frontend from elsewhere. */
+struct sw_source_range_key {
+	/* 32 bits of the number and then those of the prefix; IPv4 prefixes are mapped. */
+	__u32 prefix_length_bits;
+	/* Number of the frontend. */
+	__u32 service_id;
+	/* First address. */
+	__u8 address[16];
+};
+_Static_assert(sizeof(struct sw_source_range_key) == 24, "sw_source_range_key has the size Rust gives it");
+
+/* The node, as the Services' programs need it (map `sw_service_node`, one entry). */
+struct sw_service_node_state {
+	/* Cookie of the node's own network namespace. */
+	__u64 host_netns_cookie;
+	/* What backends see of IPv4 instead of a client; mapped, or zero: none. */
+	__u8 ipv4[16];
+	/* What backends see of IPv6 instead of a client; zero: none. */
+	__u8 ipv6[16];
+	/* 1: NodePorts are served on loopback addresses too. */
+	__u32 node_port_on_loopback;
+	/* Explicit padding, zero. */
+	__u32 pad;
+};
+_Static_assert(sizeof(struct sw_service_node_state) == 48, "sw_service_node_state has the size Rust gives it");
+
+/* Key of `sw_socket_flows` and `sw_socket_replies`: a socket and its peer. */
+struct sw_socket_peer {
+	/* Cookie of the socket. */
+	__u64 cookie;
+	/* Address of the peer, as the application names it (flows) or as packets do (replies). */
+	__u8 address[16];
+	/* Its port, network byte order. */
+	__be16 port;
+	/* Explicit padding, zero. */
+	__u8 pad[6];
+};
+_Static_assert(sizeof(struct sw_socket_peer) == 32, "sw_socket_peer has the size Rust gives it");
+
+/* The other name of a peer (maps `sw_socket_flows`, `sw_socket_replies`). */
+struct sw_socket_peer_name {
+	/* When it was last used, `bpf_ktime_get_ns`. */
+	__u64 last_used_nanos;
+	/* Address. */
+	__u8 address[16];
+	/* Port, network byte order. */
+	__be16 port;
+	/* Explicit padding, zero. */
+	__u8 pad[6];
+};
+_Static_assert(sizeof(struct sw_socket_peer_name) == 32, "sw_socket_peer_name has the size Rust gives it");
+
+/* What a connected socket was translated from and to (map `sw_sockets`, key: socket cookie). */
+struct sw_connected_socket {
+	/* Address the application connected to. */
+	__u8 frontend_address[16];
+	/* Address it is connected to. */
+	__u8 backend_address[16];
+	/* Port the application connected to, network byte order. */
+	__be16 frontend_port;
+	/* Port it is connected to, network byte order. */
+	__be16 backend_port;
+	/* Number of the frontend. */
+	__u32 service_id;
+	/* Protocol. */
+	__u8 protocol;
+	/* 1: counted in `sw_connections`. */
+	__u8 counted;
+	/* Explicit padding, zero. */
+	__u8 pad[6];
+};
+_Static_assert(sizeof(struct sw_connected_socket) == 48, "sw_connected_socket has the size Rust gives it");
+
+/* Key of `sw_connections`: connections of this node to a backend, for the least-connection algorithm. */
+struct sw_connections_key {
+	/* Number of the frontend. */
+	__u32 service_id;
+	/* Port, network byte order. */
+	__be16 port;
+	/* Explicit padding, zero. */
+	__u16 pad;
+	/* Address; IPv4 is mapped. */
+	__u8 address[16];
+};
+_Static_assert(sizeof(struct sw_connections_key) == 24, "sw_connections_key has the size Rust gives it");
+
+/* Constants written into the socket programs when they are loaded. */
+struct sw_socket_settings {
+	/* 1: programs can choose the error that the application sees (Linux 5.18). */
+	__u32 can_set_error;
+	/* An unconnected UDP socket keeps its backend for that long without sending. */
+	__u32 udp_idle_seconds;
+};
+_Static_assert(sizeof(struct sw_socket_settings) == 8, "sw_socket_settings has the size Rust gives it");
 
 #endif

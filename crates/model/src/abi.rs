@@ -18,7 +18,7 @@ macro_rules! abi_structs {
             pub struct $name { $($(#[doc = $field_doc])+ pub $field: $ty,)* }
         )*
 
-        /// Every struct above, for the header generator.
+        /// The structs of this module, for the header generator.
         pub const STRUCTS: &[AbiStruct] = &[$(AbiStruct {
             c_name: $c_name,
             doc: concat!($($doc),+),
@@ -27,6 +27,9 @@ macro_rules! abi_structs {
         },)*];
     };
 }
+
+// After the macro, which it uses.
+pub mod services;
 
 /// Description of a shared struct.
 #[derive(Debug, Clone, Copy)]
@@ -223,6 +226,16 @@ pub const CONSTANTS: &[(&str, u32)] = &[
     ("SW_ROUTE_LOCAL_BLOCK", ROUTE_LOCAL_BLOCK),
     ("SW_LINK_STACK_ONLY", LINK_STACK_ONLY as u32),
 ];
+
+/// Every struct of every module, for the header generator.
+pub fn all_structs() -> impl Iterator<Item = &'static AbiStruct> {
+    STRUCTS.iter().chain(services::STRUCTS)
+}
+
+/// Every constant of every module, for the header generator.
+pub fn all_constants() -> impl Iterator<Item = &'static (&'static str, u32)> {
+    CONSTANTS.iter().chain(services::CONSTANTS)
+}
 
 /// An address as the maps hold it: IPv4 mapped into IPv6.
 #[must_use]
