@@ -40,10 +40,10 @@ enum LabVerb {
     Up(up::UpArgs),
     /// Remove a lab; nothing stays on the machine.
     Down,
-    /// Show a lab: nodes, programs, what is broken.
-    Status,
+    /// Show a lab: nodes, agents, programs, what is broken.
+    Status(describe::StatusArgs),
     /// Show all labs.
-    List,
+    List(describe::ListArgs),
     /// Print the path of a kubeconfig that works on this machine.
     Kubeconfig(cluster::KubeconfigArgs),
     /// Print a URL that works on this machine for a Service.
@@ -107,8 +107,8 @@ impl LabArgs {
             LabVerb::Url(args) => args.run(&dir),
             LabVerb::Test(args) => return args.run(&dir),
             LabVerb::Forwarder => cluster::forward(&dir),
-            LabVerb::Status => describe::status(&Machine::open(&dir)?),
-            LabVerb::List => describe::list(),
+            LabVerb::Status(args) => args.run(&Machine::open(&dir)?),
+            LabVerb::List(args) => args.run(),
             LabVerb::Exec(args) => return args.run(&dir),
             LabVerb::Pcap(args) => return args.run(&dir),
             LabVerb::Logs(args) => args.run(&dir),
@@ -131,9 +131,9 @@ impl LabVerb {
     /// started by those that do.
     fn enters_the_lab(&self) -> bool {
         match self {
-            Self::Up(_) | Self::Down | Self::Status | Self::Url(_) | Self::Test(_) | Self::Exec(_) => true,
+            Self::Up(_) | Self::Down | Self::Status(_) | Self::Url(_) | Self::Test(_) | Self::Exec(_) => true,
             Self::Pcap(_) | Self::Logs(_) | Self::Break { .. } | Self::Heal(_) => true,
-            Self::List | Self::Kubeconfig(_) | Self::Image(_) => false,
+            Self::List(_) | Self::Kubeconfig(_) | Self::Image(_) => false,
             Self::Forwarder | Self::Load(_) | Self::NodeInit(_) | Self::Enter(_) | Self::Launch(_) => false,
         }
     }

@@ -4,6 +4,7 @@ use clap::Args;
 
 use crate::cluster::api::ApiClient;
 use crate::cluster::progress::Progress;
+use crate::cluster::status::NodeRow;
 use crate::cluster::up::Lab;
 use crate::cluster::url::{UrlRequest, url};
 use crate::cluster::{ClusterError, files, forwarder, status};
@@ -101,9 +102,9 @@ pub(super) fn forward(dir: &LabDir) -> Result<()> {
 }
 
 /// The cluster's part of `lab status`.
-pub(super) fn node_table(machine: &Machine) -> String {
+pub(super) fn node_rows(machine: &Machine) -> Vec<NodeRow> {
     let api = client(machine.dir()).ok();
-    status::table(&status::rows(machine, api.as_ref()), None)
+    status::rows(machine, api.as_ref())
 }
 
 /// What `lab up` ends in: the nodes, where the time went, what to try next.

@@ -34,7 +34,7 @@ pub(super) fn run(args: &ImageArgs, dir: &LabDir) -> Result<u8> {
     }
     let machine = Machine::open(dir)?;
     if args.is_list() {
-        tell_waiting_pods(&machine);
+        tell_waiting_pods(dir, &waiting_pods(&machine));
     } else {
         spread(&store, &new, &machine)?;
     }
@@ -42,11 +42,10 @@ pub(super) fn run(args: &ImageArgs, dir: &LabDir) -> Result<u8> {
 }
 
 /// Warns of pods that cannot start for want of an image.
-pub(super) fn tell_waiting_pods(machine: &Machine) {
-    let pods = waiting_pods(machine);
+pub(super) fn tell_waiting_pods(dir: &LabDir, pods: &[StuckPod]) {
     if !pods.is_empty() {
         println!();
-        report_missing(machine.dir(), &pods);
+        report_missing(dir, pods);
     }
 }
 
@@ -79,7 +78,7 @@ fn check_files(store: &ImageStore, files: &[PathBuf], dir: &LabDir) -> Result<u8
 
 /// Pods of a running lab that cannot start for want of an image; none if the
 /// API server does not answer, which `status` says elsewhere.
-fn waiting_pods(machine: &Machine) -> Vec<StuckPod> {
+pub(super) fn waiting_pods(machine: &Machine) -> Vec<StuckPod> {
     let listed = std::fs::read_to_string(files::host_kubeconfig(machine.dir()))
         .ok()
         .and_then(|kubeconfig| ApiClient::new(&kubeconfig).ok())

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use seaway_model::agent_api::NodeStatus;
 use serde_json::Value;
+
+mod agents;
 
 use super::api::{ApiClient, NODE, Scope, has_condition};
 use super::error::ClusterError;
@@ -13,6 +16,9 @@ use crate::spec::NetworkChoice;
 
 /// An API server that answers lists its nodes at once.
 const LIST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Of an agent that takes pods.
+const READY: &str = "ready";
 
 /// A node as people want to see it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -30,6 +36,8 @@ pub struct NodeRow {
     pub state: String,
     /// Of the network agent: `ready`, `not ready`, or who connects pods instead.
     pub agent: String,
+    /// What the agent says of itself, if it answers.
+    pub agent_status: Option<NodeStatus>,
     /// Programs: `kubelet running`, `etcd ended (signal 9)`.
     pub programs: Vec<String>,
 }
@@ -49,6 +57,10 @@ pub fn rows(machine: &Machine, api: Option<&ApiClient>) -> Vec<NodeRow> {
         NetworkChoice::Seaway => api.and_then(|api| block_ranges(api).ok()).unwrap_or_default(),
         _ => BTreeMap::new(),
     };
+    let mut agents = match machine.spec().network {
+        NetworkChoice::Seaway => agents::ask_all(machine),
+        _ => BTreeMap::new(),
+    };
     machine
         .nodes()
         .iter()
@@ -62,6 +74,7 @@ pub fn rows(machine: &Machine, api: Option<&ApiClient>) -> Vec<NodeRow> {
                 pod_cidrs,
                 state: state(node.init().is_ok(), object).to_owned(),
                 agent: agent(machine.spec().network, object),
+                agent_status: agents.remove(node.name()),
                 programs: programs(node),
             }
         })
@@ -86,11 +99,39 @@ pub fn table(rows: &[NodeRow], times: Option<&BTreeMap<String, Duration>>) -> St
             row.state.clone(),
             row.addresses.join("\n"),
             row.pod_cidrs.join("\n"),
-            row.agent.clone(),
+            agent_cell(row),
             last,
         ]);
     }
     table.trim_fmt()
+}
+
+/// What the agents complain of, with the node each speaks for; and which do
+/// not answer although the cluster believes them well.
+#[must_use]
+pub fn agent_remarks(rows: &[NodeRow]) -> Vec<String> {
+    let mut remarks = Vec::new();
+    for row in rows {
+        match &row.agent_status {
+            Some(status) => {
+                let said = status.problems.iter().map(|problem| format!("{}: {problem}", row.node));
+                remarks.extend(
+                    said.chain(status.warnings.iter().map(|warning| format!("{}: warning: {warning}", row.node))),
+                );
+            }
+            None if row.agent == READY => remarks.push(format!("{}: does not answer", row.node)),
+            None => {}
+        }
+    }
+    remarks
+}
+
+/// `ready, ebpf, 12 pods`.
+fn agent_cell(row: &NodeRow) -> String {
+    match &row.agent_status {
+        Some(status) => format!("{}, {}, {} pods", row.agent, status.backend, status.endpoints),
+        None => row.agent.clone(),
+    }
 }
 
 fn state(powered: bool, object: Option<&Value>) -> &'static str {
@@ -109,7 +150,7 @@ fn agent(network: NetworkChoice, object: Option<&Value>) -> String {
     let Some(node) = object else { return "unknown".to_owned() };
     let taints = node.pointer("/spec/taints").and_then(Value::as_array);
     let tainted = taints.into_iter().flatten().any(|taint| taint["key"] == AGENT_TAINT);
-    if tainted { "not ready" } else { "ready" }.to_owned()
+    if tainted { "not ready" } else { READY }.to_owned()
 }
 
 fn node_ranges(object: Option<&Value>) -> Vec<String> {
@@ -143,3 +184,6 @@ fn programs(node: &crate::machine::Node) -> Vec<String> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,7 +15,8 @@ const WAITING_FOR_IMAGE: [&str; 5] =
     ["ErrImageNeverPull", "ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ImageInspectError"];
 
 /// A pod that cannot start for want of an image.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct StuckPod {
     /// Namespace of the pod.
     pub namespace: String,

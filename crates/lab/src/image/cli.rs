@@ -1,4 +1,4 @@
-//! `seaway lab image`: load, build, pull and list.
+//! `seaway lab image`: load, build, pull, list and remove.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -40,6 +40,12 @@ enum ImageVerb {
     },
     /// Show the images of this machine's labs.
     List,
+    /// Take images out of the store; nodes of running labs keep theirs.
+    Remove {
+        /// The images.
+        #[arg(value_name = "NAME", required = true)]
+        images: Vec<String>,
+    },
     /// Name images that manifests want and nobody has brought, before applying
     /// them; without files, those that pods of the lab wait for.
     Check {
@@ -98,6 +104,10 @@ impl ImageArgs {
                 (vec![block_on(store.pull(&name, &options, &mut progress))??], true)
             }
             ImageVerb::List => (store.list()?, false),
+            ImageVerb::Remove { images } => {
+                let names = images.iter().map(|image| image.parse()).collect::<Result<Vec<ImageName>, _>>()?;
+                (store.remove(&names)?, false)
+            }
             // Needs the lab, so its caller does it.
             ImageVerb::Check { .. } => return Ok(Vec::new()),
         };

@@ -145,6 +145,19 @@ impl ImageStore {
         if missing.is_empty() { Ok(found) } else { Err(ImageError::ImagesMissing { names: missing }) }
     }
 
+    /// Forgets images and drops what no other needs; all of them or, when one
+    /// is not there, none. Returns what they were.
+    pub fn remove(&self, names: &[ImageName]) -> Result<Vec<StoredImage>, ImageError> {
+        let _lock = self.lock("lock")?;
+        let removed = self.resolve(names)?;
+        let mut index = self.index()?;
+        let full: BTreeSet<String> = names.iter().map(ToString::to_string).collect();
+        index.manifests.retain(|known| !known.annotations.get(ANNOTATION_NAME).is_some_and(|name| full.contains(name)));
+        self.write_index(&index)?;
+        self.drop_unused_blobs(&index)?;
+        Ok(removed)
+    }
+
     /// Moves complete images in and drops what no image needs any more.
     pub(crate) fn commit(&self, staging: &Staging, images: Vec<StagedImage>) -> Result<Vec<StoredImage>, ImageError> {
         let _lock = self.lock("lock")?;

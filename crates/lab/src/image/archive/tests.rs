@@ -112,6 +112,30 @@ fn a_replaced_image_leaves_no_blobs_behind() {
 }
 
 #[test]
+fn a_removed_image_takes_along_only_what_no_other_needs() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = ImageStore::open(&directory.path().join("store")).unwrap();
+    let rootfs = directory.path().join("rootfs");
+    fs::create_dir_all(&rootfs).unwrap();
+    let names: Vec<ImageName> = ["app:1", "app:2", "other"].iter().map(|name| name.parse().unwrap()).collect();
+    fs::write(rootfs.join("file"), "1").unwrap();
+    for name in &names {
+        store.build(name, &Recipe::rootfs(&rootfs).unwrap()).unwrap();
+    }
+    let kept = store.find(&names[2]).unwrap().unwrap();
+    let removed = store.remove(&names[..2]).unwrap();
+    assert_eq!(removed.iter().map(|image| &image.name).collect::<Vec<_>>(), [&names[0], &names[1]]);
+    assert_eq!(store.list().unwrap(), std::slice::from_ref(&kept));
+    assert_eq!(fs::read_dir(directory.path().join("store/blobs/sha256")).unwrap().count(), 3);
+    // One that is not there keeps the others.
+    assert!(matches!(
+        store.remove(&[names[2].clone(), names[0].clone()]),
+        Err(ImageError::ImagesMissing { names }) if names == ["app:1"]
+    ));
+    assert_eq!(store.list().unwrap(), [kept]);
+}
+
+#[test]
 fn docker_save_archives_are_read_with_their_links() {
     let mut layer = Vec::new();
     Recipe::default().write_layer(&mut layer).unwrap();
