@@ -47,6 +47,9 @@ pub(crate) fn block(object: &IPBlock) -> Result<IpBlock, InvalidObject> {
 }
 
 /// Addresses that do not parse are left out: a node with one good address is better than none.
+/// What the cluster autoscaler puts on a node that it is about to remove (KEP-3836).
+const DELETION_TAINT: &str = "ToBeDeletedByClusterAutoscaler";
+
 pub(crate) fn node(object: &core::Node) -> Node {
     let status = object.status.as_ref();
     let addresses = status.and_then(|status| status.addresses.as_ref()).into_iter().flatten();
@@ -56,6 +59,9 @@ pub(crate) fn node(object: &core::Node) -> Node {
         addresses: addresses.filter(|a| a.type_ == "InternalIP").filter_map(|a| a.address.parse().ok()).collect(),
         pod_cidrs: pod_cidrs.filter_map(|cidr| cidr.parse().ok()).collect(),
         labels: object.labels().clone(),
+        leaving: spec
+            .and_then(|spec| spec.taints.as_ref())
+            .is_some_and(|taints| taints.iter().any(|taint| taint.key == DELETION_TAINT)),
     }
 }
 

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::feed::FeedChange;
 use crate::ids::{ContainerId, InterfaceName, MacAddress, NodeName, PodRef};
+use crate::service::{Protocol, ServiceRef};
 
 /// Where the agent listens.
 pub const AGENT_SOCKET: &str = "/run/seaway/agent.sock";
@@ -58,6 +59,35 @@ pub enum Request {
         /// All pods of the cluster, not only those of this node.
         #[serde(default)]
         all_pods: bool,
+    },
+    /// What Services mean on this node.
+    Services {
+        /// What exactly.
+        question: ServiceQuestion,
+    },
+}
+
+/// A question about Services.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "about", rename_all = "camelCase")]
+pub enum ServiceQuestion {
+    /// All of them, one line each.
+    List,
+    /// One: its frontends, and each endpoint with the reason why it serves or not.
+    Show {
+        /// Which.
+        service: ServiceRef,
+    },
+    /// What becomes of a packet.
+    Trace {
+        /// Who sends it; none: this node or one of its pods.
+        client: Option<IpAddr>,
+        /// Where to.
+        destination: IpAddr,
+        /// Destination port.
+        port: u16,
+        /// Protocol.
+        protocol: Protocol,
     },
 }
 
@@ -136,6 +166,11 @@ pub enum Answer {
     Changes {
         /// The changes.
         changes: Vec<FeedChange>,
+    },
+    /// Answer to `Services`: a report of `seaway_services`, as JSON.
+    Services {
+        /// The report.
+        report: serde_json::Value,
     },
     /// The request failed.
     Failed(Failure),

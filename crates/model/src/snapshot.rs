@@ -39,6 +39,9 @@ pub struct Node {
     pub pod_cidrs: Vec<IpNet>,
     /// Labels.
     pub labels: Labels,
+    /// The cluster autoscaler is about to remove it.
+    #[serde(default)]
+    pub leaving: bool,
 }
 
 /// A namespace.
