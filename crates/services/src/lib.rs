@@ -1,7 +1,25 @@
 //! What Services mean on one node (layer 1): no I/O, no clock, no randomness.
 //!
-//! Start at [`plan::ServicePlan`], what the data path must hold for one Service.
+//! [`ServiceTable`] takes changes of Services and EndpointSlices and answers with changes of
+//! [`plan::ServicePlan`]s, what the data path must hold for one Service. `explain` says of each
+//! endpoint why it is in or out.
 
+pub mod annotations;
+mod compile;
+mod endpoints;
+#[cfg(test)]
+mod fixtures;
 pub mod plan;
+mod problem;
+pub mod report;
+mod summary;
+mod table;
 
-pub use plan::{Algorithm, Backend, BackendSet, Forwarding, Frontend, FrontendAddress, FrontendKind, Reach, ServicePlan};
+pub use endpoints::{Fate, NodeView};
+pub use plan::{
+    Algorithm, Backend, BackendSet, Forwarding, Frontend, FrontendAddress, FrontendKind, PlanChange, Reach, ServicePlan,
+};
+pub use problem::ServiceProblem;
+pub use report::ServiceReport;
+pub use summary::{PortSummary, ServiceSummary};
+pub use table::{Options, ServiceTable};

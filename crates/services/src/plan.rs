@@ -1,11 +1,12 @@
 //! A Service compiled for one node: plain values that the data path programs and people read.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 use seaway_model::{NodeName, Protocol, ServiceRef};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What must become of the data path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,9 +49,10 @@ pub struct Frontend {
     pub port_name: String,
     /// For clients on this node: its pods, its host-network pods, its own processes.
     pub inside: Reach,
-    /// For packets that arrive at this node from elsewhere. For a ClusterIP the same as `inside`.
+    /// For packets that arrive at this node from elsewhere. For a ClusterIP the same backends as `inside`.
     pub outside: Reach,
-    /// Who may use it; empty: everyone. Only load balancer addresses have any; clients of this node are exempt.
+    /// Who may use it; empty: everyone. Only load balancer addresses have any; clients of this node are
+    /// exempt. When a Service gives ranges of the other family only, they stand here and admit nobody.
     pub source_ranges: Vec<IpNet>,
     /// A client keeps its backend until it made no new connection for that long.
     pub affinity_timeout_seconds: Option<u32>,
@@ -73,7 +75,7 @@ pub enum FrontendAddress {
 }
 
 /// What kind of place a frontend is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum FrontendKind {
     /// `spec.clusterIPs`.
@@ -128,7 +130,7 @@ pub struct Backend {
 }
 
 /// How a backend is chosen for a new connection; IPVS's algorithms by annotation `seaway.dev/algorithm`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Algorithm {
     /// At random, by weight.
@@ -145,18 +147,19 @@ pub enum Algorithm {
 }
 
 /// How packets from elsewhere go to a backend of another node.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Forwarding {
     /// Through this node in both directions.
     #[default]
     Nat,
-    /// The backend's node answers the client directly and the client's address is kept.
+    /// The backend's node answers the client directly and the client's address is kept. `hide_client`
+    /// then says only what to do where that is not possible.
     DirectReturn,
 }
 
 /// A health check port for an outside load balancer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HealthCheck {
     /// `spec.healthCheckNodePort`.
@@ -175,6 +178,16 @@ impl FrontendAddress {
             FrontendAddress::Ip(address) => address.is_ipv4(),
             FrontendAddress::NodeIpv4 => true,
             FrontendAddress::NodeIpv6 => false,
+        }
+    }
+}
+
+impl fmt::Display for FrontendAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FrontendAddress::Ip(address) => address.fmt(f),
+            FrontendAddress::NodeIpv4 => f.write_str("the nodes' IPv4 addresses"),
+            FrontendAddress::NodeIpv6 => f.write_str("the nodes' IPv6 addresses"),
         }
     }
 }
