@@ -14,6 +14,7 @@ use std::process::{Command, Output};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use seaway_lab::image::Digest;
 use seaway_lab::machine::footprint::Footprint;
 
 /// Time the kernel has to give back what was used.
@@ -112,6 +113,7 @@ fn a_cluster_comes_up_is_used_breaks_heals_and_leaves_nothing() {
     assert!(name.starts_with("web-"), "{name}");
     assert!(lab.must(&["test"]).contains("Everybody reaches everybody"));
     trouble_is_told_with_its_way_out(&lab);
+    images_come_to_nodes_that_run_and_to_those_that_are_off(&lab);
 
     lab.must(&["break", "link", "n2"]);
     let broken = lab.run(&["test"]);
@@ -182,6 +184,81 @@ fn trouble_is_told_with_its_way_out(lab: &Lab) {
         metrics.contains("seaway_lab_nodes_up 2") && metrics.contains("seaway_lab_forwarded_bytes_total"),
         "{metrics}"
     );
+}
+
+/// Unpacked once and shared; a node that is off gets them when it is on again.
+fn images_come_to_nodes_that_run_and_to_those_that_are_off(lab: &Lab) {
+    let folder = tempfile::tempdir().unwrap();
+    let archive = folder.path().join("image.tar");
+    let before = shared_layers(lab, "n2");
+    // The lower layer is the same for both.
+    for (name, content, off, new_layers) in [("test/layers:1", "one", false, 2), ("test/layers:2", "two", true, 3)] {
+        write_archive(&archive, name, content);
+        if off {
+            lab.must(&["break", "stop", "n2"]);
+        }
+        let told = lab.must(&["image", "load", archive.to_str().unwrap()]);
+        assert_eq!(told.contains("Node n2 is off and gets it"), off, "{told}");
+        if off {
+            assert!(lab.must(&["heal", "power"]).contains("brought 1 images to n2"));
+        }
+        let pod = format!("shows-{content}");
+        let on_n2 = r#"{"spec": {"nodeName": "n2"}}"#;
+        lab.kubectl(&["run", &pod, "--image", name, "--overrides", on_n2, "--restart=Never"]);
+        lab.kubectl(&["wait", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s", &format!("pod/{pod}")]);
+        assert_eq!(lab.kubectl(&["logs", &pod]), content);
+        assert_eq!(shared_layers(lab, "n2"), before + new_layers, "{name}");
+        lab.kubectl(&["delete", "pod", &pod, "--now"]);
+        lab.must(&["image", "remove", name]);
+    }
+    let status: serde_json::Value = serde_json::from_str(&lab.must(&["status", "-o", "json"])).unwrap();
+    assert_eq!(status.pointer("/nodes/1/state").unwrap(), "Ready", "{status:#}");
+}
+
+/// How many layers the node has that all nodes share.
+fn shared_layers(lab: &Lab, node: &str) -> usize {
+    let snapshots = format!(
+        "/var/lib/seaway-lab/{}/hosts/{node}/disk/var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/snapshots",
+        lab.name
+    );
+    std::fs::read_dir(snapshots).unwrap().filter(|entry| entry.as_ref().unwrap().path().is_symlink()).count()
+}
+
+/// An archive as `docker save` writes it, of two layers: busybox, and a file
+/// that the image prints.
+fn write_archive(path: &Path, name: &str, content: &str) {
+    let layer = |file: &str, bytes: &[u8]| {
+        let mut layer = tar::Builder::new(Vec::new());
+        append(&mut layer, file, bytes);
+        // No run finds the layers of another.
+        append(&mut layer, &format!("{file}-run"), std::process::id().to_string().as_bytes());
+        layer.into_inner().unwrap()
+    };
+    let layers = [layer("busybox", &std::fs::read("/bin/busybox").unwrap()), layer("content", content.as_bytes())];
+    let diff_ids: Vec<String> = layers.iter().map(|layer| Digest::of(layer).to_string()).collect();
+    let config = serde_json::json!({
+        "architecture": if cfg!(target_arch = "x86_64") { "amd64" } else { "arm64" },
+        "os": "linux",
+        "config": {"Entrypoint": ["/busybox", "cat", "/content"]},
+        "rootfs": {"type": "layers", "diff_ids": diff_ids},
+    });
+    let manifest =
+        serde_json::json!([{"Config": "config.json", "RepoTags": [name], "Layers": ["lower.tar", "upper.tar"]}]);
+    let mut archive = tar::Builder::new(std::fs::File::create(path).unwrap());
+    append(&mut archive, "manifest.json", manifest.to_string().as_bytes());
+    append(&mut archive, "config.json", config.to_string().as_bytes());
+    for (file, layer) in ["lower.tar", "upper.tar"].iter().zip(&layers) {
+        append(&mut archive, file, layer);
+    }
+    archive.finish().unwrap();
+}
+
+fn append(archive: &mut tar::Builder<impl Write>, path: &str, content: &[u8]) {
+    let mut header = tar::Header::new_gnu();
+    header.set_size(content.len() as u64);
+    header.set_mode(0o755);
+    header.set_cksum();
+    archive.append_data(&mut header, path, content).unwrap();
 }
 
 /// A program that tells its version, and otherwise complains and ends.

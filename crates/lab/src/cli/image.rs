@@ -1,7 +1,9 @@
 //! `lab image`, and what `status` says about pods that wait for one.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+mod waiting;
 
 use crate::cluster::api::{ApiClient, parse_manifests};
 use crate::cluster::files;
@@ -10,14 +12,19 @@ use crate::cluster::up::program_source;
 use crate::error::{IoContext, LabError, Result};
 use crate::image::cli::ImageArgs;
 use crate::image::{
-    ImageError, ImageStore, StoredImage, StuckPod, bring_hint, check_images, images_of_manifests, load_into_running,
-    stuck_pods,
+    ContainerdPrograms, ImageError, ImageName, ImageStore, RunningNode, StoredImage, StuckPod, bring_hint,
+    check_images, images_of_manifests, load_into_running, stuck_pods,
 };
 use crate::machine::{LabDir, Machine, Node};
 
 /// Exit code when an image is missing, as for all verbs whose answer is a
 /// problem (docs/reference/command-line.md).
 const FOUND_MISSING: u8 = 3;
+
+/// Inside a node.
+const CONTAINERD_ROOT: &str = "/var/lib/containerd";
+/// Inside a node.
+const CONTAINERD_SOCKET: &str = "/run/containerd/containerd.sock";
 
 /// Runs the verb on the store of this machine; the nodes of a running lab get
 /// what is new at once.
@@ -86,18 +93,62 @@ pub(super) fn waiting_pods(machine: &Machine) -> Vec<StuckPod> {
     listed.map(|pods| stuck_pods(&pods)).unwrap_or_default()
 }
 
+/// Gives images to the nodes; those that are off get them when they are healed.
 fn spread(store: &ImageStore, images: &[StoredImage], machine: &Machine) -> Result<()> {
-    // A node that is off has no containerd to take them: load again when it is on.
-    let nodes: Vec<(String, &Node)> =
-        machine.nodes().iter().filter(|node| node.init().is_ok()).map(|node| (node.name().to_owned(), node)).collect();
-    if nodes.is_empty() {
+    let (on, off): (Vec<&Node>, Vec<&Node>) = machine.nodes().iter().partition(|node| node.init().is_ok());
+    if images.is_empty() {
         return Ok(());
     }
-    let programs = Programs::find(&["ctr"], &program_source(None), &mut |_| {}).map_err(LabError::from)?;
-    let ctr = programs.path("ctr").map_err(LabError::from)?;
-    load_into_running(store, images, ctr, &nodes, |node, argv| {
-        node.exec(argv).map_err(|error| io::Error::other(error.to_string()))
-    })?;
-    println!("Brought to {} nodes of lab {}", nodes.len(), machine.dir().name());
+    let names: Vec<ImageName> = images.iter().map(|image| image.name.clone()).collect();
+    for node in &off {
+        waiting::add(machine.dir(), node.name(), &names)?;
+    }
+    if !on.is_empty() {
+        bring(store, images, &on)?;
+        println!("Brought to {} nodes of lab {}", on.len(), machine.dir().name());
+    }
+    for node in off {
+        println!(
+            "Node {} is off and gets {} when it is healed",
+            node.name(),
+            if names.len() == 1 { "it" } else { "them" }
+        );
+    }
     Ok(())
+}
+
+/// Gives nodes that were off what came meanwhile.
+pub(super) fn catch_up(dir: &LabDir) -> Result<()> {
+    let machine = Machine::open(dir)?;
+    for node in machine.nodes().iter().filter(|node| node.init().is_ok()) {
+        let names = waiting::of(dir, node.name())?;
+        if names.is_empty() {
+            continue;
+        }
+        let store = ImageStore::open(&ImageStore::default_directory())?;
+        // What was removed from the store meanwhile is wanted no more.
+        let images: Vec<StoredImage> = store.list()?.into_iter().filter(|image| names.contains(&image.name)).collect();
+        if !images.is_empty() {
+            bring(&store, &images, &[node])?;
+            println!("brought {} images to {}", images.len(), node.name());
+        }
+        waiting::clear(dir, node.name())?;
+    }
+    Ok(())
+}
+
+fn bring(store: &ImageStore, images: &[StoredImage], nodes: &[&Node]) -> Result<()> {
+    let programs =
+        Programs::find(&["containerd", "ctr"], &program_source(None), &mut |_| {}).map_err(LabError::from)?;
+    let path = |name| programs.path(name).map(Path::to_owned).map_err(LabError::from);
+    let programs = ContainerdPrograms { containerd: path("containerd")?, ctr: path("ctr")? };
+    let nodes: Vec<RunningNode> = nodes
+        .iter()
+        .map(|node| RunningNode {
+            name: node.name().to_owned(),
+            containerd_root: node.path(CONTAINERD_ROOT),
+            containerd_socket: node.path(CONTAINERD_SOCKET),
+        })
+        .collect();
+    Ok(load_into_running(store, images, &programs, &nodes)?)
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::image;
 use crate::error::{IoContext, LabError, Result};
 use crate::machine::{Breakage, LabDir, Machine};
 
@@ -149,7 +150,7 @@ impl HealArgs {
         if healed.is_empty() {
             println!("nothing is broken");
         }
-        Ok(())
+        image::catch_up(dir)
     }
 }
 
@@ -157,6 +158,9 @@ impl HealArgs {
 pub(super) fn break_down(dir: &LabDir, what: &Breakage) -> Result<()> {
     let done = Machine::open(dir)?.break_down(what)?;
     println!("{done}");
+    if matches!(what, Breakage::PowerCycle { .. }) {
+        image::catch_up(dir)?;
+    }
     if !matches!(what, Breakage::Kill { .. } | Breakage::PowerCycle { .. }) {
         println!("`seaway lab heal --all --name {}` undoes it", dir.name());
     }

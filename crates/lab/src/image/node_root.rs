@@ -15,6 +15,7 @@ use super::error::ImageError;
 
 /// Blobs below a containerd root.
 pub(super) const BLOBS: &str = "io.containerd.content.v1.content/blobs/sha256";
+/// Unpacked layers below a containerd root.
 const SNAPSHOTS: &str = "io.containerd.snapshotter.v1.overlayfs/snapshots";
 const METADATA: &str = "io.containerd.metadata.v1.bolt/meta.db";
 const SNAPSHOT_METADATA: &str = "io.containerd.snapshotter.v1.overlayfs/metadata.db";
@@ -38,6 +39,22 @@ pub(super) fn prepare(template: &Path, node_root: &Path) -> Result<(), ImageErro
         copy(&shared.join(database), &node_root.join(database))?;
     }
     Ok(())
+}
+
+/// Puts the template's blobs into a root whose containerd runs. An import then
+/// finds them there, and writes none.
+pub(super) fn share_blobs(template: &Path, node_root: &Path) -> Result<(), ImageError> {
+    note_user(template, node_root)?;
+    link_all(&template.join("root").join(BLOBS), &node_root.join(BLOBS))
+}
+
+/// Makes an empty snapshot of a running containerd a link to an unpacked layer;
+/// both are named by their directories.
+pub(super) fn share_snapshot(template: &Path, shared: &str, node_root: &Path, own: &str) -> Result<(), ImageError> {
+    let own = node_root.join(SNAPSHOTS).join(own);
+    let shared = template.join("root").join(SNAPSHOTS).join(shared);
+    fs::remove_dir_all(&own).map_err(ImageError::store("remove", &own))?;
+    symlink(shared, &own).map_err(ImageError::store("make the link", &own))
 }
 
 /// Whether a node root that was made from this template still exists.

@@ -135,6 +135,24 @@ impl Platform {
     }
 }
 
+// === impl RootFs ===
+
+impl RootFs {
+    /// One id per layer for it and all below it (config.md §Layer ChainID).
+    pub(crate) fn chain_ids(&self) -> Vec<String> {
+        let mut below: Option<String> = None;
+        let chain = |diff_id: &Digest| {
+            let id = match &below {
+                None => diff_id.to_string(),
+                Some(below) => Digest::of(format!("{below} {diff_id}").as_bytes()).to_string(),
+            };
+            below = Some(id.clone());
+            id
+        };
+        self.diff_ids.iter().map(chain).collect()
+    }
+}
+
 impl std::fmt::Display for Platform {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}/{}", self.os, self.architecture)

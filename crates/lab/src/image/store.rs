@@ -158,6 +158,13 @@ impl ImageStore {
         Ok(removed)
     }
 
+    /// Names of the image's snapshots, the lowest first.
+    pub(crate) fn chain_ids(&self, image: &StoredImage) -> Result<Vec<String>, ImageError> {
+        let path = self.blob_path(&self.manifest(&image.digest)?.config.digest);
+        let bytes = fs::read(&path).map_err(ImageError::store("read", &path))?;
+        Ok(parse::<ImageConfig>(&path, &bytes)?.rootfs.chain_ids())
+    }
+
     /// Moves complete images in and drops what no image needs any more.
     pub(crate) fn commit(&self, staging: &Staging, images: Vec<StagedImage>) -> Result<Vec<StoredImage>, ImageError> {
         let _lock = self.lock("lock")?;

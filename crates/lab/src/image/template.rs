@@ -6,6 +6,7 @@
 //! The template's directory is named by the hash of its images: an unchanged
 //! set is never unpacked again.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -20,6 +21,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::ctr::{Ctr, ImportError};
 use super::digest::Digest;
 use super::error::ImageError;
 use super::name::ImageName;
@@ -27,7 +29,9 @@ use super::store::{ImageStore, StoredImage};
 use super::{in_use, node_root};
 
 /// Part of the template's key: raised when the way of unpacking changes.
-const FORMAT: &str = "1";
+const FORMAT: &str = "2";
+/// File with the [`Snapshots`] of a template.
+const SNAPSHOTS: &str = "snapshots.json";
 /// containerd answers after some 20 ms; a busy machine gets much longer.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 /// containerd closes its databases within milliseconds of SIGTERM.
@@ -45,6 +49,9 @@ pub struct ContainerdPrograms {
     /// The `ctr` program.
     pub ctr: PathBuf,
 }
+
+/// Directories of unpacked layers by the chain id that names their snapshot.
+pub(super) type Snapshots = BTreeMap<String, String>;
 
 /// A set of unpacked images.
 #[derive(Debug, Clone)]
@@ -154,6 +161,13 @@ impl Template {
     pub fn prepare_node_root(&self, node_root: &Path) -> Result<(), ImageError> {
         node_root::prepare(&self.directory, node_root)
     }
+
+    /// Which directory of the template holds which snapshot.
+    pub(super) fn snapshots(&self) -> Result<Snapshots, ImageError> {
+        let path = self.directory.join(SNAPSHOTS);
+        let text = fs::read(&path).map_err(ImageError::store("read", &path))?;
+        serde_json::from_slice(&text).map_err(|error| ImageError::store("read", &path)(error.into()))
+    }
 }
 
 fn key(images: &[StoredImage]) -> String {
@@ -189,9 +203,30 @@ fn import(
     let socket = run.join("containerd.sock");
     containerd.wait_ready(&socket)?;
     if !images.is_empty() {
-        import_archive(store, images, &programs.ctr, &socket, &building.join("ctr.log"))?;
+        let ctr = Ctr { program: &programs.ctr, socket: &socket };
+        ctr.import(store, images).map_err(|error| match error {
+            ImportError::Refused(problem) => failed("importing", &problem),
+            ImportError::Store(error) => error,
+        })?;
+        note_snapshots(store, images, ctr, building)?;
     }
     containerd.stop()
+}
+
+/// Writes down which directory holds which snapshot: a containerd that runs
+/// already is given them one by one.
+fn note_snapshots(store: &ImageStore, images: &[StoredImage], ctr: Ctr<'_>, building: &Path) -> Result<(), ImageError> {
+    let mut snapshots = Snapshots::new();
+    for image in images {
+        for chain in store.chain_ids(image)? {
+            let directory = ctr.directory_of(&chain).map_err(|problem| failed("looking at snapshots", &problem))?;
+            let name = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            snapshots.insert(chain, name);
+        }
+    }
+    let path = building.join(SNAPSHOTS);
+    let text = serde_json::to_vec(&snapshots).map_err(|error| ImageError::store("write", &path)(error.into()))?;
+    fs::write(&path, text).map_err(ImageError::store("write", &path))
 }
 
 fn containerd_config(root: &Path, run: &Path) -> String {
@@ -207,35 +242,6 @@ disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"
   address = "{run}/containerd.sock.ttrpc"
 "#
     )
-}
-
-fn import_archive(
-    store: &ImageStore,
-    images: &[StoredImage],
-    ctr: &Path,
-    socket: &Path,
-    log: &Path,
-) -> Result<(), ImageError> {
-    let output = File::create(log).map_err(ImageError::store("create", log))?;
-    let errors = output.try_clone().map_err(ImageError::store("open", log))?;
-    let mut child = Command::new(ctr)
-        .arg("--address")
-        .arg(socket)
-        .args(["--namespace", "k8s.io", "images", "import", "--snapshotter", "overlayfs", "-"])
-        .stdin(Stdio::piped())
-        .stdout(output)
-        .stderr(errors)
-        .spawn()
-        .map_err(|error| failed("starting ctr", &format!("{}: {error}", ctr.display())))?;
-    let written = match child.stdin.take() {
-        Some(stdin) => store.export(images, io::BufWriter::with_capacity(256 * 1024, stdin)),
-        None => Ok(()),
-    };
-    let status = child.wait().map_err(|error| failed("importing", &error.to_string()))?;
-    if !status.success() {
-        return Err(failed("importing", &last_lines(log)));
-    }
-    written
 }
 
 /// A running containerd; killed when dropped.
