@@ -112,16 +112,6 @@ SW_INLINE __u32 sw_next_turn(__u32 set, __u32 count)
 	return sw_slot_of_table(set, number, number % count);
 }
 
-SW_INLINE __u64 sw_connections_of(const struct sw_service *service, const struct sw_backend *backend)
-{
-	struct sw_connections_key key = { .service_id = service->id, .port = backend->port };
-	__s64 *connections;
-
-	__builtin_memcpy(key.address, backend->address, sizeof(key.address));
-	connections = bpf_map_lookup_elem(&sw_connections, &key);
-	return connections && *connections > 0 ? *connections : 0;
-}
-
 /* Adds to the connections that the least-connection algorithm compares: 1 when one is made,
  * -1 when it ends. */
 SW_INLINE void sw_count_connection(__u32 service_id, const __u8 address[16], __be16 port, __s64 change)
@@ -137,52 +127,79 @@ SW_INLINE void sw_count_connection(__u32 service_id, const __u8 address[16], __b
 		bpf_map_update_elem(&sw_connections, &key, &change, BPF_NOEXIST);
 }
 
-/* The slot with the fewest connections for its weight, of all in a small set and of some
- * neighbors in a large one. */
-SW_INLINE __u32 sw_least_connected(const struct sw_service *service, __u32 set, __u32 count)
+/* How busy a slot is for its weight, with the connection that is being made: that one decides
+ * between weights. */
+SW_INLINE __u64 sw_load_of(__u32 service_id, __u32 set, __u32 slot)
 {
-	__u32 slot = sw_random_below(count), best = slot, i;
-	__u64 best_connections = 0, best_weight = 0, connections;
-	struct sw_backend_key key = { .set = set };
-	struct sw_backend *backend;
+	struct sw_connections_key connections_key = { .service_id = service_id };
+	struct sw_backend_key key = { .set = set, .slot = slot };
+	struct sw_backend *backend = bpf_map_lookup_elem(&sw_backends, &key);
+	__s64 *connections;
+	__u64 load = 1;
+
+	if (!backend || !backend->weight)
+		return ~0ULL;
+	connections_key.port = backend->port;
+	__builtin_memcpy(connections_key.address, backend->address, sizeof(connections_key.address));
+	connections = bpf_map_lookup_elem(&sw_connections, &connections_key);
+	if (connections && *connections > 0)
+		load += *connections;
+	return (load << 16) / backend->weight;
+}
+
+/* The slot with the least load, of all in a small set and of some neighbors in a large one. */
+SW_INLINE __u32 sw_least_connected(__u32 service_id, __u32 set, __u32 count)
+{
+	__u32 start = sw_random_below(count), best = start, slot, i;
+	__u64 best_load = ~0ULL, load;
 
 	for (i = 0; i < SW_MAX_COMPARED && i < count; i++) {
-		key.slot = slot;
-		backend = bpf_map_lookup_elem(&sw_backends, &key);
-		if (backend) {
-			/* The one that is being made counts: it decides between weights. */
-			connections = sw_connections_of(service, backend) + 1;
-			if (!best_weight ||
-			    connections * best_weight < best_connections * backend->weight) {
-				best = slot;
-				best_connections = connections;
-				best_weight = backend->weight;
-			}
+		slot = (start + i) % count;
+		load = sw_load_of(service_id, set, slot);
+		if (load < best_load) {
+			best = slot;
+			best_load = load;
 		}
-		slot = slot + 1 == count ? 0 : slot + 1;
 	}
 	return best;
 }
 
-/* The slot for a new connection. */
-SW_INLINE __u32 sw_choose_slot(const struct sw_service *service,
-			       const struct sw_service_request *request, __u32 set, __u32 count)
+/* A random slot, by weight. */
+SW_INLINE __u32 sw_random_slot(__u32 set, __u32 count)
 {
-	switch (sw_algorithm_of(service)) {
+	struct sw_backend_key key = { .set = set, .slot = sw_random_below(count) };
+	struct sw_backend *backend = bpf_map_lookup_elem(&sw_backends, &key);
+
+	if (backend && backend->alias_threshold != ~0U && bpf_get_prandom_u32() > backend->alias_threshold)
+		return backend->alias;
+	return key.slot;
+}
+
+/* The slot for a new connection. Not static: the verifier looks at such a function once, not
+ * once for each way that leads to each call.
+ * @flags: those of the frontend
+ * @hash: of what the algorithm goes by */
+__noinline __u32 sw_choose_slot(__u32 service_id, __u32 flags, __u32 set, __u32 count, __u64 hash)
+{
+	switch (flags >> SW_SERVICE_ALGORITHM_SHIFT & SW_SERVICE_FIELD_MASK) {
 	case SW_ALGORITHM_MAGLEV:
-		/* A socket that has no port yet has no flow to hash. */
-		if (!request->client_port)
-			return sw_slot_of_table(set, bpf_get_prandom_u32(), sw_random_below(count));
-		return sw_slot_of_table(set, sw_hash_flow(request), sw_random_below(count));
 	case SW_ALGORITHM_SOURCE_HASH:
-		return sw_slot_of_table(set, sw_hash_client(request), sw_random_below(count));
+		return sw_slot_of_table(set, hash, sw_random_below(count));
 	case SW_ALGORITHM_ROUND_ROBIN:
 		return sw_next_turn(set, count);
 	case SW_ALGORITHM_LEAST_CONNECTION:
-		return sw_least_connected(service, set, count);
+		return sw_least_connected(service_id, set, count);
 	default:
-		return sw_random_below(count);
+		return sw_random_slot(set, count);
 	}
+}
+
+/* What the algorithm goes by. A socket that has no port yet has no flow to hash. */
+SW_INLINE __u64 sw_hash_request(const struct sw_service *service, const struct sw_service_request *request)
+{
+	if (sw_algorithm_of(service) != SW_ALGORITHM_MAGLEV)
+		return sw_hash_client(request);
+	return request->client_port ? sw_hash_flow(request) : bpf_get_prandom_u32();
 }
 
 /* Copies the backend for a new connection. Returns whether there was one. */
@@ -190,22 +207,14 @@ SW_INLINE bool sw_select_backend(const struct sw_service *service,
 				 const struct sw_service_request *request, __u32 set, __u32 count,
 				 struct sw_backend *backend)
 {
-	struct sw_backend_key key = {
-		.set = set,
-		.slot = sw_choose_slot(service, request, set, count),
-	};
-	struct sw_backend *found = bpf_map_lookup_elem(&sw_backends, &key);
+	struct sw_backend_key key = { .set = set };
+	struct sw_backend *found;
 
+	key.slot = sw_choose_slot(service->id, service->flags, set, count,
+				  sw_hash_request(service, request));
+	found = bpf_map_lookup_elem(&sw_backends, &key);
 	if (!found)
 		return false;
-	/* Weights, where the slot was a matter of chance. */
-	if (sw_algorithm_of(service) == SW_ALGORITHM_RANDOM && found->alias_threshold != ~0U &&
-	    bpf_get_prandom_u32() > found->alias_threshold) {
-		key.slot = found->alias;
-		found = bpf_map_lookup_elem(&sw_backends, &key);
-		if (!found)
-			return false;
-	}
 	*backend = *found;
 	return true;
 }
