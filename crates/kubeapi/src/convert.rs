@@ -1,5 +1,7 @@
 //! From objects of the API to the model, naming the field that is wrong.
 
+mod services;
+
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -13,6 +15,8 @@ use crate::blocks::block_name;
 use crate::resources::{
     DEFAULT_IPV4_BLOCK, DEFAULT_IPV6_BLOCK, EncapsulationMode, IPBlock, IPPool, Selector, SelectorOperator,
 };
+
+pub(crate) use services::{service, service_ranges, slice};
 
 pub(crate) fn pool(object: &IPPool) -> Result<IpPool, InvalidObject> {
     let spec = &object.spec;

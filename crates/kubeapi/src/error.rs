@@ -97,7 +97,7 @@ pub enum KubeApiError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{kind} {name}: {field} {value:?} {reason}")]
 pub struct InvalidObject {
-    /// `IPPool`, `IPBlock`, `Node`.
+    /// `IPPool`, `IPBlock`, `Service`, `EndpointSlice`, `ServiceCIDR`.
     pub kind: &'static str,
     /// Object name.
     pub name: String,
@@ -178,6 +178,9 @@ impl Diagnose for InvalidObject {
     }
 
     fn fix(&self) -> String {
+        if matches!(self.kind, "Service" | "EndpointSlice" | "ServiceCIDR") {
+            return format!("correct {} {}; until then it goes without what that field says", self.kind, self.name);
+        }
         format!(
             "correct {} {} (create it again if it was deleted); until then its last good state stays in force",
             self.kind, self.name

@@ -1,7 +1,7 @@
 //! The Kubernetes API (layer 2), and the only crate that knows its types.
 //!
 //! [`connect`] gives a [`Cluster`]; [`watch`] turns it into a stream of
-//! immutable snapshots; [`BlockClaims`], [`NodeWriter`], [`Pools`], [`Events`]
+//! immutable snapshots, and [`watch_services`] into changes of Services; [`BlockClaims`], [`NodeWriter`], [`Pools`], [`Events`]
 //! and [`Lease`] are what Seaway writes, each with no more rights than its
 //! name says; [`install_crds`] puts the custom resources into a cluster.
 
@@ -25,4 +25,6 @@ pub use events::{Events, Severity, Subject};
 pub use lease::{Lease, LeaseTimes};
 pub use nodes::{AGENT_NOT_READY_TAINT, NodeWriter};
 pub use pools::{PoolUsage, Pools};
-pub use watch::{PodScope, SnapshotWatch, WatchHealth, watch};
+pub use watch::{
+    PodScope, ServiceRanges, ServiceWatch, SnapshotWatch, WatchHealth, watch, watch_service_ranges, watch_services,
+};

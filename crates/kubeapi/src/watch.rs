@@ -11,6 +11,8 @@
 //! Objects are stripped to what the model holds as they arrive. When the API
 //! is gone the last snapshot stays; when it is back the lists replace it.
 
+mod service_ranges;
+mod services;
 mod store;
 mod streams;
 
@@ -24,6 +26,9 @@ use tokio::time::Instant;
 
 use crate::{Cluster, InvalidObject};
 use store::Store;
+
+pub use service_ranges::{ServiceRanges, watch_service_ranges};
+pub use services::{ServiceWatch, watch_services};
 
 /// A burst (a rollout, a list) is over when nothing came for that long.
 const QUIET: Duration = Duration::from_millis(5);

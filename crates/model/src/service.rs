@@ -236,7 +236,7 @@ pub struct Endpoint {
     pub addresses: Vec<IpAddr>,
     /// `conditions.ready`; unset counts as true.
     pub ready: bool,
-    /// `conditions.serving`; unset counts as `ready`.
+    /// `conditions.serving`; unset counts as true.
     pub serving: bool,
     /// `conditions.terminating`.
     pub terminating: bool,

@@ -48,15 +48,17 @@ pub(super) fn changes(cluster: &Cluster, pods: &PodScope) -> Changes {
     all
 }
 
-fn stream<T, K, V>(
+/// What one watch says, with failures told and the watch tried again after a pause.
+pub(super) fn stream<T, K, V, C>(
     events: impl futures::Stream<Item = Result<Event<T>, watcher::Error>> + Send + 'static,
-    kind: fn(Update<K, V>) -> Change,
+    kind: fn(Update<K, V>) -> C,
     reduce: fn(T) -> (K, V),
-) -> BoxStream<'static, Change>
+) -> BoxStream<'static, C>
 where
     T: Debug + Send + 'static,
     K: 'static,
     V: 'static,
+    C: 'static,
 {
     let update = move |event: Result<Event<T>, watcher::Error>| match event {
         Ok(Event::Init) => Update::Begin,
@@ -112,7 +114,7 @@ impl Backoff for Pauses {
 }
 
 /// The error with all its causes: the outermost alone says only that a watch failed.
-fn describe(error: &watcher::Error) -> String {
+pub(super) fn describe(error: &watcher::Error) -> String {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {

@@ -1,0 +1,227 @@
+//! What the API said of Services and slices, and what of it is new.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::Hash;
+use std::sync::Arc;
+
+use seaway_model::{EndpointSlice, Service, ServiceChange, ServiceRef, SliceRef};
+
+use crate::InvalidObject;
+use crate::watch::WatchHealth;
+use crate::watch::store::Update;
+
+/// An object and what of it cannot be used.
+pub(super) type Converted<V> = (V, Vec<InvalidObject>);
+
+/// What one of the two watches says.
+#[derive(Debug)]
+pub(super) enum Change {
+    Service(Update<ServiceRef, Converted<Service>>),
+    Slice(Update<SliceRef, Converted<EndpointSlice>>),
+}
+
+/// Both kinds.
+#[derive(Debug, Default)]
+pub(super) struct Store {
+    services: Kind<ServiceRef, Service>,
+    slices: Kind<SliceRef, EndpointSlice>,
+    was_synced: bool,
+}
+
+/// The objects of one kind.
+#[derive(Debug)]
+struct Kind<K, V> {
+    /// Each with the list that had it last.
+    objects: HashMap<K, (u64, Arc<V>)>,
+    invalid: BTreeMap<K, Vec<InvalidObject>>,
+    /// Counts lists.
+    list: u64,
+    complete: bool,
+    failure: Option<String>,
+}
+
+// === impl Kind ===
+
+impl<K, V> Default for Kind<K, V> {
+    fn default() -> Self {
+        Kind { objects: HashMap::new(), invalid: BTreeMap::new(), list: 0, complete: false, failure: None }
+    }
+}
+
+impl<K: Clone + Eq + Hash + Ord, V: PartialEq> Kind<K, V> {
+    fn apply(
+        &mut self,
+        update: Update<K, Converted<V>>,
+        tell: fn(K, Option<Arc<V>>) -> ServiceChange,
+        batch: &mut Vec<ServiceChange>,
+    ) {
+        match update {
+            Update::Failed(reason) => {
+                self.failure = Some(reason);
+                return;
+            }
+            Update::Begin => {
+                // Asking for a list says nothing yet of whether it will come.
+                self.list += 1;
+                return;
+            }
+            Update::Listed(key, converted) | Update::Set(key, converted) => {
+                batch.extend(self.set(key, converted).map(|(key, now)| tell(key, Some(now))));
+            }
+            Update::End => {
+                let gone = self.objects.iter().filter(|(_, (list, _))| *list != self.list);
+                let gone: Vec<K> = gone.map(|(key, _)| key.clone()).collect();
+                for key in gone {
+                    self.remove(&key);
+                    batch.push(tell(key, None));
+                }
+                self.complete = true;
+            }
+            Update::Delete(key) => {
+                if self.remove(&key) {
+                    batch.push(tell(key, None));
+                }
+            }
+        }
+        self.failure = None;
+    }
+
+    /// What is new, if anything.
+    fn set(&mut self, key: K, (now, flaws): Converted<V>) -> Option<(K, Arc<V>)> {
+        if flaws.is_empty() {
+            self.invalid.remove(&key);
+        } else {
+            self.invalid.insert(key.clone(), flaws);
+        }
+        if let Some((list, known)) = self.objects.get_mut(&key) {
+            *list = self.list;
+            if **known == now {
+                return None;
+            }
+            *known = Arc::new(now);
+            return Some((key, Arc::clone(known)));
+        }
+        let now = Arc::new(now);
+        self.objects.insert(key.clone(), (self.list, Arc::clone(&now)));
+        Some((key, now))
+    }
+
+    fn remove(&mut self, key: &K) -> bool {
+        self.invalid.remove(key);
+        self.objects.remove(key).is_some()
+    }
+}
+
+// === impl Store ===
+
+impl Store {
+    /// Takes what a watch says and adds what is new to the batch.
+    pub(super) fn apply(&mut self, change: Change, batch: &mut Vec<ServiceChange>) {
+        match change {
+            Change::Service(update) => {
+                self.services.apply(update, |of, now| ServiceChange::Service { of, now }, batch);
+            }
+            Change::Slice(update) => self.slices.apply(update, |of, now| ServiceChange::Slice { of, now }, batch),
+        }
+        if !self.was_synced && self.services.complete && self.slices.complete {
+            self.was_synced = true;
+            batch.push(ServiceChange::Synced);
+        }
+    }
+
+    pub(super) fn health(&self) -> WatchHealth {
+        WatchHealth { failing: self.failing(), invalid: self.invalid().cloned().collect() }
+    }
+
+    pub(super) fn is_as_healthy_as(&self, health: &WatchHealth) -> bool {
+        self.failing() == health.failing && self.invalid().eq(health.invalid.iter())
+    }
+
+    fn failing(&self) -> BTreeMap<&'static str, String> {
+        let kinds = [("services", &self.services.failure), ("endpointslices", &self.slices.failure)];
+        kinds.into_iter().filter_map(|(kind, reason)| Some((kind, reason.clone()?))).collect()
+    }
+
+    fn invalid(&self) -> impl Iterator<Item = &InvalidObject> {
+        self.services.invalid.values().chain(self.slices.invalid.values()).flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use seaway_model::service::AddressType;
+
+    use super::*;
+
+    fn slice(name: &str) -> (SliceRef, EndpointSlice) {
+        let slice = EndpointSlice {
+            service: Some("web".into()),
+            address_type: AddressType::IPv4,
+            ports: Vec::new(),
+            endpoints: Vec::new(),
+        };
+        (SliceRef { namespace: "shop".into(), name: name.into() }, slice)
+    }
+
+    fn listed(name: &str) -> Change {
+        let (name, slice) = slice(name);
+        Change::Slice(Update::Listed(name, (slice, Vec::new())))
+    }
+
+    fn told(store: &mut Store, changes: Vec<Change>) -> Vec<ServiceChange> {
+        let mut batch = Vec::new();
+        for change in changes {
+            store.apply(change, &mut batch);
+        }
+        batch
+    }
+
+    fn synced() -> Store {
+        let mut store = Store::default();
+        let (slices, end) = (Change::Slice(Update::End), Change::Service(Update::End));
+        let first = told(&mut store, vec![Change::Slice(Update::Begin), listed("a"), listed("b"), slices, end]);
+        assert_eq!(first.len(), 3);
+        assert_eq!(first[2], ServiceChange::Synced);
+        store
+    }
+
+    #[test]
+    fn a_list_that_comes_again_shows_as_differences() {
+        let mut store = synced();
+        let again = vec![Change::Slice(Update::Begin), listed("a"), listed("b"), Change::Slice(Update::End)];
+        assert_eq!(told(&mut store, again), []);
+        let again = vec![Change::Slice(Update::Begin), listed("c"), listed("b"), Change::Slice(Update::End)];
+        let (a, c) = (slice("a"), slice("c"));
+        let added = ServiceChange::Slice { of: c.0, now: Some(Arc::new(c.1)) };
+        assert_eq!(told(&mut store, again), [added, ServiceChange::Slice { of: a.0, now: None }]);
+    }
+
+    #[test]
+    fn a_list_that_fails_half_way_deletes_nothing() {
+        let mut store = synced();
+        let failed = || Change::Slice(Update::Failed("cut".into()));
+        assert_eq!(told(&mut store, vec![Change::Slice(Update::Begin), listed("a"), failed()]), []);
+        assert_eq!(store.health().failing["endpointslices"], "cut");
+        let again = vec![Change::Slice(Update::Begin), listed("b"), listed("a"), Change::Slice(Update::End)];
+        assert_eq!(told(&mut store, again), []);
+        assert!(store.is_as_healthy_as(&WatchHealth::default()));
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_until_it_is_corrected() {
+        let mut store = synced();
+        let flaw = InvalidObject {
+            kind: "EndpointSlice",
+            name: "shop/a".into(),
+            field: "addressType",
+            value: "x".into(),
+            reason: "is not known".into(),
+        };
+        let (name, object) = slice("a");
+        let spoiled = Change::Slice(Update::Set(name.clone(), (object, vec![flaw.clone()])));
+        assert_eq!(told(&mut store, vec![spoiled]), []);
+        assert_eq!(store.health().invalid, [flaw]);
+        told(&mut store, vec![Change::Slice(Update::Delete(name))]);
+        assert!(store.health().invalid.is_empty());
+    }
+}
