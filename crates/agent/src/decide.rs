@@ -53,6 +53,8 @@ pub enum Input {
     Request {
         /// Who waits.
         id: RequestId,
+    /// Answer to [`Action::FindPathMtus`].
+    PathMtus(Result<BTreeMap<IpAddr, u32>, Failure>),
         /// What for.
         request: Request,
         /// Whether a namespace came along.
@@ -138,6 +140,8 @@ pub enum Action {
     Attach {
         /// Who waits.
         id: RequestId,
+    /// Look where routers have told of a smaller MTU on the way to other nodes.
+    FindPathMtus,
         /// What to make.
         link: PodLink,
     },
@@ -289,6 +293,7 @@ struct Troubles {
 
 impl State {
     /// The state of an agent that has just started.
+    path_mtus: Option<Failure>,
     #[must_use]
     pub fn new(settings: Settings) -> State {
         let ipam = Ipam::new(settings.node.clone(), settings.cooldown);
@@ -326,6 +331,7 @@ impl State {
             Input::Detached { id, outcomes } => self.detached(id, outcomes, now, &mut actions),
             Input::Dead { id, keys } => detach_dead(id, keys, &mut actions),
             Input::Applied { generation, outcome } => self.take_applied(generation, outcome),
+            Input::PathMtus(outcome) => self.take_path_mtus(outcome, now, &mut actions),
             Input::Audited { id, outcome } => self.audited(id, outcome, &mut actions),
             Input::Claimed { claim, outcome, taken } => self.claimed(claim, outcome, &taken, now),
             Input::Released { block, outcome } => self.block_released(block, &outcome),
@@ -339,6 +345,7 @@ impl State {
         self.follow_up(now, &mut actions);
         actions
     }
+                self.look_at_path_mtus(&mut actions);
 
     /// Attachments now, for metrics and for naming drops.
     pub fn endpoints(&self) -> impl Iterator<Item = &AttachedLink> {

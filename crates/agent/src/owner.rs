@@ -3,7 +3,8 @@
 //! each outcome back before the next message. Kernel work blocks, which is why
 //! this is a thread and no task; everything else is handed to tasks.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -59,6 +60,12 @@ pub trait Host: Send {
     /// # Errors
     /// No device does, or the kernel does not say.
     fn underlay(&mut self, addresses: &[std::net::IpAddr]) -> Result<Underlay, Failure>;
+
+    /// MTU in bytes of the way to each address for which a router has told a smaller one.
+    ///
+    /// # Errors
+    /// The kernel does not say.
+    fn path_mtus(&mut self) -> Result<BTreeMap<IpAddr, u32>, Failure>;
 
     /// Whether an interface of this name exists on the node.
     fn link_exists(&mut self, name: &InterfaceName) -> bool;
@@ -238,6 +245,7 @@ impl Owner {
                 self.datapath.set_node_addresses(&addresses);
                 Some(Input::Underlay(self.host.underlay(&addresses)))
             }
+            Action::FindPathMtus => Some(Input::PathMtus(self.host.path_mtus())),
             Action::Attach { id, link } => Some(self.attach(id, &link)),
             Action::Check { id, link } => Some(Input::Checked { id, outcome: self.check(id, &link) }),
             Action::Detach { id, keys } => Some(self.detach(id, keys)),

@@ -8,8 +8,9 @@
     reason = "a step that fails fails the test"
 )]
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::Shutdown;
+use std::net::{IpAddr, Shutdown};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -32,6 +33,10 @@ struct NoHost;
 impl Host for NoHost {
     fn underlay(&mut self, _addresses: &[std::net::IpAddr]) -> Result<Underlay, Failure> {
         Err(Failure { id: "SW0307".into(), message: "no device".into(), fix: "none".into(), cni_code: 100 })
+    }
+
+    fn path_mtus(&mut self) -> Result<BTreeMap<IpAddr, u32>, Failure> {
+        Ok(BTreeMap::new())
     }
 
     fn link_exists(&mut self, _name: &InterfaceName) -> bool {

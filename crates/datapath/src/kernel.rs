@@ -12,6 +12,7 @@ mod nflog;
 mod nft;
 pub mod node;
 mod pod;
+mod path_mtu;
 mod probe;
 mod read;
 mod rtnetlink;
@@ -21,5 +22,6 @@ mod tests;
 mod underlay;
 
 pub use node::{Options, open};
+pub use path_mtu::path_mtus;
 pub use probe::probe;
 pub use underlay::underlay;

@@ -43,6 +43,8 @@ pub struct Underlay {
     pub mtu_bytes: u32,
     /// Addresses with the prefix length of their subnet.
     pub addresses: Vec<IpNet>,
+    /// MTU in bytes of the way to an address, where a router on it has told of a smaller one.
+    pub path_mtus_bytes: BTreeMap<IpAddr, u32>,
 }
 
 /// Choices that are not in the API.
@@ -254,8 +256,8 @@ impl<'a> Planner<'a> {
             .or(self.node.addresses.first())
             .copied()
             .ok_or_else(|| PlanError::NodeWithoutAddress { node: self.name.clone() })?;
-        let overhead = if local.is_ipv4() { VXLAN_OVERHEAD_IPV4_BYTES } else { VXLAN_OVERHEAD_IPV6_BYTES };
-        Ok(Some(TunnelEnd { local, mtu_bytes: self.underlay.mtu_bytes.saturating_sub(overhead) }))
+        let mtu_bytes = self.underlay.mtu_bytes.saturating_sub(vxlan_overhead_bytes(local));
+        Ok(Some(TunnelEnd { local, mtu_bytes }))
     }
 
     fn pod_mtu_bytes(&self, end: Option<TunnelEnd>, problems: &mut Vec<PlanError>) -> Result<u32, PlanError> {
@@ -374,12 +376,24 @@ impl<'a> Planner<'a> {
             let place = tunnel.peers.binary_search_by(|peer| peer.node.cmp(&block.node)).ok()?;
             let peer = tunnel.peers.get(place)?;
             let next_hop = tunnel_next_hop(node, peer.underlay_address, block.cidr.addr().is_ipv6());
-            Some((Via::Tunnel { next_hop, mac: peer.mac }, tunnel.mtu_bytes))
+            let mtu_bytes = self.tunneled_mtu_bytes(tunnel, peer.underlay_address, block.cidr.addr().is_ipv6());
+            Some((Via::Tunnel { next_hop, mac: peer.mac }, mtu_bytes))
         };
         match pool.encapsulation {
             Encapsulation::None => direct,
             Encapsulation::Vxlan => tunneled(),
             Encapsulation::CrossSubnet => direct.or_else(tunneled),
+        }
+    }
+
+    /// What fits into the tunnel to a peer: less than elsewhere where the way is narrower. The
+    /// routers on it tell this node, not the pod that they do not see (RFC 2473 §7.1).
+    fn tunneled_mtu_bytes(&self, tunnel: &TunnelPlan, peer: IpAddr, ipv6: bool) -> u32 {
+        let minimum_bytes = if ipv6 { MINIMUM_IPV6_MTU_BYTES } else { MINIMUM_IPV4_MTU_BYTES };
+        let overhead = vxlan_overhead_bytes(tunnel.local);
+        match self.underlay.path_mtus_bytes.get(&peer) {
+            Some(path) => path.saturating_sub(overhead).max(minimum_bytes).min(tunnel.mtu_bytes),
+            None => tunnel.mtu_bytes,
         }
     }
 
@@ -392,6 +406,11 @@ impl<'a> Planner<'a> {
         let except: Vec<IpNet> = pools.chain(nodes).chain(configured).map(|net| net.trunc()).collect();
         MasqueradePlan { sources: IpNet::aggregate(&sources), except_destinations: IpNet::aggregate(&except) }
     }
+}
+
+/// What VXLAN adds, by the family of its ends.
+fn vxlan_overhead_bytes(end: IpAddr) -> u32 {
+    if end.is_ipv4() { VXLAN_OVERHEAD_IPV4_BYTES } else { VXLAN_OVERHEAD_IPV6_BYTES }
 }
 
 /// The address under which the peer is known on the tunnel device: its own of the wanted family; for

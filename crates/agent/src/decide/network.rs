@@ -1,5 +1,7 @@
 //! From snapshots to the plan, and comparing the kernel with it.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,13 +44,42 @@ impl State {
         actions: &mut Vec<Action>,
     ) {
         match outcome {
-            Ok(underlay) => {
+            Ok(mut underlay) => {
                 self.troubles.underlay = None;
+                if let Some(known) = self.underlay.take() {
+                    underlay.path_mtus_bytes = known.path_mtus_bytes;
+                }
                 self.underlay = Some(underlay);
             }
             Err(failure) => self.troubles.underlay = Some(failure),
         }
         self.replan(now, actions);
+    }
+
+    /// The kernel is told by routers, and forgets again; nobody tells us.
+    pub(super) fn look_at_path_mtus(&self, actions: &mut Vec<Action>) {
+        let tunnel = self.plan.as_deref().and_then(|plan| plan.tunnel.as_ref());
+        if tunnel.is_some_and(|tunnel| !tunnel.peers.is_empty()) {
+            actions.push(Action::FindPathMtus);
+        }
+    }
+
+    pub(super) fn take_path_mtus(
+        &mut self,
+        outcome: Result<BTreeMap<IpAddr, u32>, Failure>,
+        now: Duration,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(underlay) = &mut self.underlay else { return };
+        // Without an answer the last one is the best there is.
+        self.troubles.path_mtus = outcome.as_ref().err().cloned();
+        let Ok(mut path_mtus_bytes) = outcome else { return };
+        let peers: BTreeSet<IpAddr> = self.plan.iter().flat_map(|plan| plan.trusted_tunnel_peers.clone()).collect();
+        path_mtus_bytes.retain(|address, _| peers.contains(address));
+        if underlay.path_mtus_bytes != path_mtus_bytes {
+            underlay.path_mtus_bytes = path_mtus_bytes;
+            self.replan(now, actions);
+        }
     }
 
     /// Applies a new plan when it differs from the last one, or that one failed.

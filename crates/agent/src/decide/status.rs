@@ -134,5 +134,6 @@ impl Troubles {
             .chain(&self.audit)
             .map(ToString::to_string)
             .collect()
+            .chain(&self.path_mtus)
     }
 }

@@ -37,6 +37,8 @@ pub(super) struct World {
     pub(super) api_works: bool,
     /// The configuration can be written.
     pub(super) disk_works: bool,
+    /// What routers have told the kernel.
+    pub(super) path_mtus_bytes: BTreeMap<IpAddr, u32>,
     /// Links whose sandbox has died.
     pub(super) dead: BTreeSet<AttachmentKey>,
     settings: Settings,
@@ -134,6 +136,7 @@ impl World {
             actions: Vec::new(),
             hidden_blocks: BTreeSet::new(),
             api_works: true,
+            path_mtus_bytes: BTreeMap::new(),
             disk_works: true,
             dead: BTreeSet::new(),
             settings,
@@ -235,6 +238,7 @@ impl World {
     fn carry_out(&mut self, action: Action) -> Option<Input> {
         match action {
             Action::FindUnderlay { addresses } => Some(Input::Underlay(Ok(underlay(&addresses)))),
+            Action::FindPathMtus => Some(Input::PathMtus(Ok(self.path_mtus_bytes.clone()))),
             Action::Attach { id, link } => {
                 let outcome = self.datapath.attach_pod(self.namespace.as_fd(), &link);
                 let outcome = outcome.map_err(|error| datapath_failure(&error));
@@ -331,5 +335,6 @@ fn underlay(addresses: &[IpAddr]) -> Underlay {
         index: 2,
         mtu_bytes: 1500,
         addresses: addresses.iter().map(|address| IpNet::new(*address, 24).unwrap()).collect(),
+        path_mtus_bytes: BTreeMap::new(),
     }
 }

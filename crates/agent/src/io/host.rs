@@ -1,5 +1,6 @@
 //! The host besides its data path.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use rustix::io::Errno;
@@ -28,6 +29,10 @@ impl Host for KernelHost {
         seaway_datapath::kernel::underlay(addresses).map_err(|error| datapath_failure(&error))
     }
 
+    fn path_mtus(&mut self) -> Result<BTreeMap<IpAddr, u32>, Failure> {
+        seaway_datapath::kernel::path_mtus().map_err(|error| datapath_failure(&error))
+    }
+
     fn link_exists(&mut self, name: &InterfaceName) -> bool {
         // Any socket will do: the kernel looks in the namespace of the process.
         let socket = rustix::net::socket(AddressFamily::INET, SocketType::DGRAM, None);
@@ -37,5 +42,15 @@ impl Host for KernelHost {
 
     fn write_configuration(&mut self) -> Result<Vec<Failure>, Failure> {
         configuration::write(&self.paths, &self.cni).map_err(|error| agent_failure(&error))
+    }
+}
+
+/// The node's range of ephemeral ports; the kernel's own default when it does not say.
+pub(crate) fn ephemeral_ports(proc_sys: &std::path::Path) -> std::ops::RangeInclusive<u16> {
+    let text = std::fs::read_to_string(proc_sys.join("net/ipv4/ip_local_port_range")).unwrap_or_default();
+    let mut numbers = text.split_whitespace().map(str::parse);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(first)), Some(Ok(last))) => first..=last,
+        _ => 32_768..=60_999,
     }
 }

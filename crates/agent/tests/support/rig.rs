@@ -1,6 +1,8 @@
 //! An agent without Kubernetes: the real data path, a snapshot made by hand, and
 //! a stand-in that grants every block.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::{Arc, Mutex};
@@ -46,6 +48,10 @@ struct ToldHost {
 impl Host for ToldHost {
     fn underlay(&mut self, addresses: &[std::net::IpAddr]) -> Result<Underlay, Failure> {
         self.inner.underlay(addresses)
+    }
+
+    fn path_mtus(&mut self) -> Result<BTreeMap<IpAddr, u32>, Failure> {
+        self.inner.path_mtus()
     }
 
     fn link_exists(&mut self, name: &InterfaceName) -> bool {

@@ -1,5 +1,6 @@
 //! Which device carries traffic between nodes.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use seaway_routing::plan::Underlay;
@@ -37,3 +38,4 @@ pub(super) fn find(netlink: &mut Netlink, node_addresses: &[IpAddr]) -> Result<U
         device: device.name,
     })
 }
+        path_mtus_bytes: BTreeMap::new(),

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -63,7 +64,13 @@ fn plan() -> NetworkPlan {
 }
 
 fn underlay() -> Underlay {
-    Underlay { device: "eth0".into(), index: 2, mtu_bytes: 1500, addresses: vec![net("192.0.2.1/24")] }
+    Underlay {
+        device: "eth0".into(),
+        index: 2,
+        mtu_bytes: 1500,
+        addresses: vec![net("192.0.2.1/24")],
+        path_mtus_bytes: BTreeMap::new(),
+    }
 }
 
 fn pod() -> AttachedLink {

@@ -27,7 +27,7 @@ pub(super) fn pool(name: &str, cidr: &str, block: u8, encapsulation: Encapsulati
 
 pub(super) fn underlay(mtu_bytes: u32) -> Underlay {
     let addresses = vec![net("172.18.0.1/24"), net("fd00:18::1/64")];
-    Underlay { device: "eth0".into(), index: 2, mtu_bytes, addresses }
+    Underlay { device: "eth0".into(), index: 2, mtu_bytes, addresses, path_mtus_bytes: BTreeMap::new() }
 }
 
 pub(super) fn options() -> NetworkOptions {
@@ -95,6 +95,25 @@ fn vxlan_pools_route_every_block_through_the_tunnel() {
     assert_eq!(route.via, Via::Tunnel { next_hop: address("172.18.0.2"), mac: tunnel_mac(address("172.18.0.2")) });
     assert_eq!(route.mtu_bytes, 1450);
     assert!(route.cause.contains("10.244.0.64/26 of node b"), "{}", route.cause);
+}
+
+#[test]
+fn a_narrow_way_makes_the_routes_through_the_tunnel_smaller() {
+    let snapshot = cluster(Encapsulation::CrossSubnet);
+    let planned = |told: &[(&str, u32)]| {
+        let mut underlay = underlay(1500);
+        underlay.path_mtus_bytes = told.iter().map(|(to, mtu_bytes)| (address(to), *mtu_bytes)).collect();
+        let plan = network_plan(&snapshot, &"a".into(), &underlay, &options()).unwrap();
+        // Of b, which is in the same subnet, and of c.
+        (plan.routes.iter().map(|route| route.mtu_bytes).collect::<Vec<_>>(), plan.pod_mtu_bytes)
+    };
+    assert_eq!(planned(&[]), (vec![1500, 1450, 1500, 1450], 1450));
+    assert_eq!(planned(&[("172.19.0.3", 1400)]), (vec![1500, 1350, 1500, 1350], 1450));
+    // Routers tell pods themselves what does not fit without a tunnel.
+    assert_eq!(planned(&[("172.18.0.2", 1400)]), (vec![1500, 1450, 1500, 1450], 1450));
+    // Never larger, and never less than the family allows.
+    assert_eq!(planned(&[("172.19.0.3", 9000)]), (vec![1500, 1450, 1500, 1450], 1450));
+    assert_eq!(planned(&[("172.19.0.3", 40)]), (vec![1500, 576, 1500, 1280], 1450));
 }
 
 #[test]

@@ -64,6 +64,31 @@ fn a_node_that_moves_is_looked_at_anew() {
 }
 
 #[test]
+fn a_narrow_way_to_a_peer_is_found_and_forgotten() {
+    let mut world = World::running();
+    let cidr = "10.244.255.0/26".parse().unwrap();
+    world.snapshot.blocks.insert(cidr, IpBlock { cidr, pool: "v4".into(), node: NodeName::from("n2") });
+    world.changed();
+    world.follow_cluster();
+    let mtu_bytes = |world: &World| world.datapath.state().plan.clone().unwrap().routes[0].mtu_bytes;
+    let before = mtu_bytes(&world);
+    let peer = world.datapath.state().plan.clone().unwrap().trusted_tunnel_peers[0];
+    world.path_mtus_bytes.insert(peer, 1300);
+    world.path_mtus_bytes.insert("198.51.100.1".parse().unwrap(), 1200);
+    let applied = world.datapath.state().applied;
+    world.after(Duration::from_secs(1));
+    assert_eq!(mtu_bytes(&world), 1250);
+    world.after(Duration::from_secs(1));
+    assert_eq!(world.datapath.state().applied, applied + 1, "what stays the same is not applied again");
+    // An audit looks at the device anew, not at the way.
+    world.send(Input::AuditDue);
+    assert_eq!(mtu_bytes(&world), 1250);
+    world.path_mtus_bytes.clear();
+    world.after(Duration::from_secs(1));
+    assert_eq!(mtu_bytes(&world), before);
+}
+
+#[test]
 fn a_host_without_the_address_is_not_ready() {
     let mut world = World::starting();
     world.state.snapshot = Some(std::sync::Arc::new(cluster()));

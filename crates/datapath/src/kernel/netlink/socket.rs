@@ -101,6 +101,13 @@ impl Netlink {
                 Err(error) => {
                     failure = Some(error);
                     break;
+    /// Lets the kernel look at what a dump asks for, instead of answering with everything. Older
+    /// kernels do not know how.
+    pub(crate) fn strict(self) -> Self {
+        enable(self.fd.as_fd(), libc::NETLINK_GET_STRICT_CHK);
+        self
+    }
+
                 }
             };
             for (sequence, answer) in answers {

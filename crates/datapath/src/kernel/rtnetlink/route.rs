@@ -21,6 +21,8 @@ const RTN_UNREACHABLE: u8 = 7;
 const RT_TABLE_MAIN: u8 = 254;
 const RT_SCOPE_UNIVERSE: u8 = 0;
 const RT_SCOPE_LINK: u8 = 253;
+/// What the kernel has learned of one destination, not a route that somebody made.
+const RTM_F_CLONED: u32 = 0x200;
 /// The next hop is on the link, whatever the device's addresses say.
 const RTNH_F_ONLINK: u32 = 4;
 
@@ -109,11 +111,32 @@ pub(crate) fn get_all(family: u8) -> Request {
     Request::new(RTM_GETROUTE, 0, &header, "read", "all routes")
 }
 
+/// Asks for what the kernel has learned of single destinations. A socket without
+/// [`strict`](crate::kernel::netlink::Netlink::strict) checks gets all routes as well.
+pub(crate) fn get_learned(family: u8) -> Request {
+    let [f0, f1, f2, f3] = RTM_F_CLONED.to_ne_bytes();
+    let header = [family, 0, 0, 0, 0, 0, 0, 0, f0, f1, f2, f3];
+    Request::new(RTM_GETROUTE, 0, &header, "read", "what is known of destinations")
+}
+
+/// Reads the MTU in bytes of the way to a destination, where the kernel has learned it.
+pub(crate) fn parse_learned_mtu(kind: u16, body: &[u8]) -> Option<(IpAddr, u32)> {
+    let header = body.first_chunk::<12>().filter(|_| kind == RTM_NEWROUTE)?;
+    let [.., f0, f1, f2, f3] = *header;
+    if u32::from_ne_bytes([f0, f1, f2, f3]) & RTM_F_CLONED == 0 {
+        return None;
+    }
+    let attributes = Attributes(body.get(12..)?);
+    let mtu_bytes = attributes.find(RTA_METRICS)?.nested().find(RTAX_MTU)?.u32()?;
+    Some((attributes.find(RTA_DST)?.address()?, mtu_bytes))
+}
+
 /// Reads an answer; `None` when it is no route of ours in the main table.
 pub(crate) fn parse(kind: u16, body: &[u8]) -> Option<RouteInfo> {
     let header = body.first_chunk::<12>().filter(|_| kind == RTM_NEWROUTE)?;
-    let [family, prefix_length, _, _, table, protocol, _, route_kind, ..] = *header;
-    if table != RT_TABLE_MAIN || protocol != ROUTE_PROTOCOL {
+    let [family, prefix_length, _, _, table, protocol, _, route_kind, f0, f1, f2, f3] = *header;
+    let learned = u32::from_ne_bytes([f0, f1, f2, f3]) & RTM_F_CLONED != 0;
+    if table != RT_TABLE_MAIN || protocol != ROUTE_PROTOCOL || learned {
         return None;
     }
     let attributes = Attributes(body.get(12..)?);
