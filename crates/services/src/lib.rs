@@ -9,8 +9,10 @@ mod compile;
 mod endpoints;
 #[cfg(test)]
 mod fixtures;
+pub mod maglev;
 pub mod plan;
 mod problem;
+pub mod reference;
 pub mod report;
 mod summary;
 mod table;
