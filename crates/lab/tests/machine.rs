@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use seaway_lab::cli::LabArgs;
 use seaway_lab::machine::footprint::Footprint;
-use seaway_lab::machine::{Breakage, LabDir, Machine, Node, ProgramSpec};
+use seaway_lab::machine::{Breakage, Fault, LabDir, Machine, Node, ProgramSpec};
 use seaway_lab::spec::Families;
 use seaway_lab::{LabError, LabSpec};
 
@@ -121,9 +121,9 @@ fn faults_break_and_heal() {
     let none = |addresses: &[IpAddr]| !addresses.iter().any(|address| pings(&first, *address));
     assert!(all(&near) && all(&far));
 
-    lab.break_down(Breakage::Partition { rack: "r2".into() });
+    lab.break_down(Fault::Partition { rack: "r2".into() });
     assert!(all(&near) && none(&far), "only the other rack is cut off");
-    lab.break_down(Breakage::Link { node: "n2".into() });
+    lab.break_down(Fault::Link { node: "n2".into() });
     assert!(none(&near));
     assert_eq!(lab.machine.faults().unwrap().len(), 2);
     assert!(matches!(lab.machine.heal(&["mtu".into()]), Err(LabError::NotBroken { .. })));
@@ -132,13 +132,13 @@ fn faults_break_and_heal() {
     lab.heal("");
     assert!(all(&far) && lab.machine.faults().unwrap().is_empty());
 
-    lab.break_down(Breakage::Mtu { node: "n2".into(), bytes: 1300 });
+    lab.break_down(Fault::Mtu { node: "n2".into(), bytes: 1300 });
     assert!(pings_with(&first, near[0], &["-s", "1200"]) && !pings_with(&first, near[0], &["-s", "1400"]));
-    lab.break_down(Breakage::Loss { node: "n3".into(), percent: 100.0 });
+    lab.break_down(Fault::Loss { node: "n3".into(), percent: 100.0 });
     assert!(none(&far));
     lab.heal("");
     assert!(all(&far) && pings_with(&first, near[0], &["-s", "1400"]));
-    let unknown = lab.machine.break_down(&Breakage::Link { node: "n9".into() }).unwrap_err();
+    let unknown = lab.machine.break_down(&Fault::Link { node: "n9".into() }.into()).unwrap_err();
     assert!(unknown.to_string().contains("n1, n2, n3, outside"), "{unknown}");
 }
 
@@ -171,7 +171,7 @@ fn programs_are_supervised() {
         let comm = || std::fs::read_to_string(node.path(format!("/proc/{}/comm", status.pid.unwrap_or(0))));
         status.starts == 2 && comm().is_ok_and(|comm| comm == "sleep\n")
     });
-    lab.break_down(Breakage::Freeze { node: "n1".into(), program: "sleep".into() });
+    lab.break_down(Fault::Freeze { node: "n1".into(), program: "sleep".into(), processes: Vec::new() });
     let state = || {
         let pid = node.program("lasting").unwrap().pid.unwrap();
         let text = std::fs::read_to_string(node.path(format!("/proc/{pid}/stat"))).unwrap();
@@ -195,8 +195,8 @@ fn a_power_cycled_node_keeps_its_disk() {
         node.exec(&["sh", "-c", "echo kept > /var/lib/kubelet/file; echo lost > /run/file"]).unwrap().status.success()
     );
     assert_eq!(std::fs::read_to_string(node.path("/var/lib/kubelet/file")).unwrap(), "kept\n");
-    lab.break_down(Breakage::Loss { node: "n1".into(), percent: 0.0 });
-    lab.break_down(Breakage::Stop { node: "n1".into() });
+    lab.break_down(Fault::Loss { node: "n1".into(), percent: 0.0 });
+    lab.break_down(Fault::Power { node: "n1".into() });
     assert!(lab.machine.node("n1").unwrap().init().is_err());
     lab.heal("power n1");
     lab.break_down(Breakage::PowerCycle { node: "n1".into() });
@@ -245,7 +245,8 @@ impl Lab {
         Self { machine, dir }
     }
 
-    fn break_down(&mut self, what: Breakage) {
+    fn break_down(&mut self, what: impl Into<Breakage>) {
+        let what = what.into();
         self.machine.break_down(&what).unwrap();
     }
 

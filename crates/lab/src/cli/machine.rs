@@ -161,7 +161,7 @@ pub(super) fn break_down(dir: &LabDir, what: &Breakage) -> Result<()> {
     if matches!(what, Breakage::PowerCycle { .. }) {
         image::catch_up(dir)?;
     }
-    if !matches!(what, Breakage::Kill { .. } | Breakage::PowerCycle { .. }) {
+    if matches!(what, Breakage::Lasting(_)) {
         println!("`seaway lab heal --all --name {}` undoes it", dir.name());
     }
     Ok(())

@@ -15,45 +15,47 @@ const LOSS_TABLE: &str = "seaway_lab_loss";
 /// Losses are counted in hundredths of a percent.
 const LOSS_SCALE: f64 = 100.0;
 
-/// Something broken on purpose.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// Something broken on purpose. Its variants are the words of `lab break`.
+#[derive(Debug, Clone, PartialEq, clap::Subcommand, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "kind")]
 pub enum Fault {
-    /// The node's cable is cut: its `eth0` has no carrier.
+    /// Cut a node's cable: its `eth0` has no carrier.
     Link {
         /// The node.
         node: String,
     },
-    /// The router passes nothing into or out of the rack.
+    /// Cut a rack off from the router.
     Partition {
-        /// The rack.
+        /// The rack: r1, r2, …
         rack: String,
     },
-    /// The wire carries smaller packets than the node believes: larger ones
-    /// vanish without an ICMP message.
+    /// Let the wire to a node carry smaller packets than the node believes:
+    /// larger ones vanish without an ICMP message.
     Mtu {
         /// The node.
         node: String,
-        /// What the wire carries.
+        /// Largest packet that passes.
         bytes: u32,
     },
-    /// Packets from and to the node are lost at random.
+    /// Lose packets from and to a node at random.
     Loss {
         /// The node.
         node: String,
-        /// How many of a hundred.
+        /// How many of a hundred packets, such as 10 or 0.5.
         percent: f64,
     },
-    /// A program is stopped by SIGSTOP.
+    /// Stop a program's processes with SIGSTOP.
     Freeze {
         /// The node.
         node: String,
-        /// The program.
+        /// The program: kubelet, containerd, etcd, agent, …
         program: String,
         /// Its processes.
+        #[arg(skip)]
         processes: Vec<ProcessId>,
     },
-    /// The node is switched off.
+    /// Switch a node off.
+    #[command(name = "stop")]
     Power {
         /// The node.
         node: String,

@@ -13,33 +13,13 @@ use crate::error::{IoContext, LabError, Result};
 /// The kernel's least MTU of a veth (`ETH_MIN_MTU` in linux/if_ether.h).
 const MIN_LINK_MTU_BYTES: u32 = 68;
 
-/// A fault as asked for.
+/// What can be asked for: a fault that lasts until it is healed, or something
+/// that is over at once.
 #[derive(Debug, Clone, PartialEq, clap::Subcommand)]
 pub enum Breakage {
-    /// Cut a node's cable.
-    Link {
-        /// The node.
-        node: String,
-    },
-    /// Cut a rack off from the router.
-    Partition {
-        /// The rack: r1, r2, …
-        rack: String,
-    },
-    /// Let the wire to a node carry smaller packets than the node believes.
-    Mtu {
-        /// The node.
-        node: String,
-        /// Largest packet that passes.
-        bytes: u32,
-    },
-    /// Lose packets from and to a node at random.
-    Loss {
-        /// The node.
-        node: String,
-        /// How many of a hundred packets, such as 10 or 0.5.
-        percent: f64,
-    },
+    /// In force until it is healed.
+    #[command(flatten)]
+    Lasting(Fault),
     /// Kill a program with SIGKILL; who started it starts it again.
     Kill {
         /// The node.
@@ -47,23 +27,19 @@ pub enum Breakage {
         /// The program: kubelet, containerd, etcd, agent, …
         program: String,
     },
-    /// Stop a program's processes with SIGSTOP.
-    Freeze {
-        /// The node.
-        node: String,
-        /// The program: kubelet, containerd, etcd, agent, …
-        program: String,
-    },
-    /// Switch a node off.
-    Stop {
-        /// The node.
-        node: String,
-    },
     /// Switch a node off and on again.
     PowerCycle {
         /// The node.
         node: String,
     },
+}
+
+// === impl Breakage ===
+
+impl From<Fault> for Breakage {
+    fn from(fault: Fault) -> Self {
+        Self::Lasting(fault)
+    }
 }
 
 // === impl Machine ===
@@ -114,58 +90,56 @@ impl Machine {
     }
 
     fn inject(&self, state: &mut LabState, what: &Breakage) -> Result<String> {
-        let fault = match what {
+        match what {
             Breakage::Kill { node, program } => {
                 let processes = self.signal_program(node, program, Signal::KILL)?;
-                return Ok(format!("killed {program} on {node} ({} processes)", processes.len()));
+                Ok(format!("killed {program} on {node} ({} processes)", processes.len()))
             }
             Breakage::PowerCycle { node } => {
                 self.known_node(node)?;
                 self.power_off(state, node)?;
                 self.power_on(state, node)?;
-                return Ok(format!("switched {node} off and on"));
+                Ok(format!("switched {node} off and on"))
             }
-            Breakage::Freeze { node, program } => {
-                let processes = self.signal_program(node, program, Signal::STOP)?;
-                Fault::Freeze { node: node.clone(), program: program.clone(), processes }
+            Breakage::Lasting(fault) => self.inject_lasting(state, fault.clone()),
+        }
+    }
+
+    fn inject_lasting(&self, state: &mut LabState, mut fault: Fault) -> Result<String> {
+        self.check(state, &fault)?;
+        match &mut fault {
+            Fault::Freeze { node, program, processes } => {
+                *processes = self.signal_program(node, program, Signal::STOP)?;
             }
-            Breakage::Stop { node } => {
-                self.known_node(node)?;
-                self.power_off(state, node)?;
-                Fault::Power { node: node.clone() }
-            }
-            Breakage::Link { node } => {
-                self.known_node(node)?;
-                Fault::Link { node: node.clone() }
-            }
-            Breakage::Partition { rack } => {
-                self.known_rack(rack)?;
-                Fault::Partition { rack: rack.clone() }
-            }
-            Breakage::Mtu { node, bytes } => {
-                self.known_node(node)?;
-                if !(MIN_LINK_MTU_BYTES..=state.spec.link_mtu_bytes).contains(bytes) {
-                    let most = state.spec.link_mtu_bytes;
-                    let reason = format!("{bytes} is not between {MIN_LINK_MTU_BYTES} and the links' {most} bytes");
-                    return Err(LabError::Fault { what: format!("mtu {node}"), reason });
-                }
-                Fault::Mtu { node: node.clone(), bytes: *bytes }
-            }
-            Breakage::Loss { node, percent } => {
-                self.known_node(node)?;
-                if !(0.0..=100.0).contains(percent) {
-                    let reason = format!("{percent} is no percentage");
-                    return Err(LabError::Fault { what: format!("loss {node}"), reason });
-                }
-                Fault::Loss { node: node.clone(), percent: *percent }
-            }
-        };
+            Fault::Power { node } => self.power_off(state, node)?,
+            Fault::Link { .. } | Fault::Partition { .. } | Fault::Mtu { .. } | Fault::Loss { .. } => {}
+        }
         let told = format!("broke {fault}");
         // The same fault again replaces the one there is.
         state.faults.retain(|known| known.words() != fault.words());
         state.faults.push(fault);
         self.enforce(state)?;
         Ok(told)
+    }
+
+    /// Refuses what the lab does not have or cannot be.
+    fn check(&self, state: &LabState, fault: &Fault) -> Result<()> {
+        let refused = |reason: String| Err(LabError::Fault { what: fault.words().join(" "), reason });
+        match fault {
+            Fault::Partition { rack } => return self.known_rack(rack),
+            Fault::Link { node } | Fault::Power { node } | Fault::Freeze { node, .. } => self.known_node(node)?,
+            Fault::Mtu { node, .. } | Fault::Loss { node, .. } => self.known_node(node)?,
+        };
+        match fault {
+            Fault::Mtu { bytes, .. } if !(MIN_LINK_MTU_BYTES..=state.spec.link_mtu_bytes).contains(bytes) => {
+                let most = state.spec.link_mtu_bytes;
+                refused(format!("{bytes} is not between {MIN_LINK_MTU_BYTES} and the links' {most} bytes"))
+            }
+            Fault::Loss { percent, .. } if !(0.0..=100.0).contains(percent) => {
+                refused(format!("{percent} is no percentage"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Takes one fault's effect away, after it left the state.
