@@ -106,11 +106,12 @@ fn a_cluster_comes_up_is_used_breaks_heals_and_leaves_nothing() {
         "netexec",
     ]);
     lab.kubectl(&["expose", "deployment", "web", "--port=80", "--target-port=8080"]);
+    // At once: the URL is printed when its pods are there.
+    let name = get(&lab.must(&["url", "web"]), "/hostname");
+    assert!(name.starts_with("web-"), "{name}");
     lab.kubectl(&["wait", "--for=condition=Available", "--timeout=120s", "deployment/web"]);
     assert!(lab.kubectl(&["exec", "deployment/web", "--", "/agnhost", "--help"]).contains("netexec"));
     assert!(lab.kubectl(&["logs", "deployment/web"]).contains("Started HTTP server on port 8080"));
-    let name = get(&lab.must(&["url", "web"]), "/hostname");
-    assert!(name.starts_with("web-"), "{name}");
     assert!(lab.must(&["test"]).contains("Everybody reaches everybody"));
     trouble_is_told_with_its_way_out(&lab);
     images_come_to_nodes_that_run_and_to_those_that_are_off(&lab);
@@ -174,6 +175,9 @@ fn trouble_is_told_with_its_way_out(lab: &Lab) {
     let port = taken.local_addr().unwrap().port().to_string();
     let refused = String::from_utf8(lab.run(&["url", "web", "--host-port", &port]).stderr).unwrap();
     assert!(refused.contains("SW0964") && refused.contains("in use"), "{refused}");
+    lab.kubectl(&["create", "service", "clusterip", "empty", "--tcp=80"]);
+    let empty = String::from_utf8(lab.run(&["url", "empty", "--wait", "1"]).stderr).unwrap();
+    assert!(empty.contains("SW0965: service default/empty: nothing takes connections at"), "{empty}");
     let absent = String::from_utf8(lab.run(&["url", "nobody"]).stderr).unwrap();
     assert!(absent.contains("SW0965: service default/nobody"), "{absent}");
 

@@ -1,5 +1,7 @@
 //! Verbs that talk to the cluster: kubeconfig, url, test, and the forwarder.
 
+use std::time::Duration;
+
 use clap::Args;
 
 use crate::cluster::api::ApiClient;
@@ -30,6 +32,9 @@ pub(super) struct UrlArgs {
     /// Port on this machine; the next free one otherwise.
     #[arg(long)]
     host_port: Option<u16>,
+    /// How long the Service may take until it answers.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    wait: u64,
 }
 
 /// `lab kubeconfig`.
@@ -58,8 +63,9 @@ impl UrlArgs {
             service: self.service.clone(),
             service_port: self.port.clone(),
             host_port: self.host_port,
+            patience: Duration::from_secs(self.wait),
         };
-        println!("{}", url(&machine, &api, &request)?);
+        println!("{}", url(&machine, &api, &request, &Progress::start())?);
         Ok(())
     }
 }

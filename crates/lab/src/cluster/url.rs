@@ -1,19 +1,27 @@
 //! `lab url`: an address on the host for a Service in the lab.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use super::api::ApiClient;
 use super::error::ClusterError;
 use super::forwarder::{self, ForwardRequest};
+use super::progress::Progress;
 use super::up::control_plane;
 use crate::error::Result;
-use crate::machine::Machine;
+use crate::machine::{Machine, Node};
 use crate::spec::ServicesChoice;
 
 /// First port tried when none is asked for.
 const FIRST_PORT: u16 = 18080;
+/// A Service that works takes a connection within milliseconds.
+const TRY_TIMEOUT: Duration = Duration::from_millis(500);
+/// Between two tries, at least: refusals come at once.
+const TRY_INTERVAL: Duration = Duration::from_millis(50);
+/// After this long without a word people think that a command hangs.
+const SILENCE: Duration = Duration::from_secs(1);
 
 /// Which Service, and where on the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,13 +34,16 @@ pub struct UrlRequest {
     pub service_port: Option<String>,
     /// Port on the host; the next free one otherwise.
     pub host_port: Option<u16>,
+    /// How long the Service may take until it answers.
+    pub patience: Duration,
 }
 
-/// Forwards a port of the host to the Service and returns its URL.
+/// Forwards a port of the host to the Service and returns its URL, once the
+/// Service answers: who makes Services work does so a moment after they are made.
 ///
 /// # Errors
-/// No such Service or port, or the port on the host is taken.
-pub fn url(machine: &Machine, api: &ApiClient, request: &UrlRequest) -> Result<String> {
+/// No such Service or port, nothing answers there, or the port on the host is taken.
+pub fn url(machine: &Machine, api: &ApiClient, request: &UrlRequest, progress: &Progress) -> Result<String> {
     let UrlRequest { namespace, service, .. } = request;
     let object = api.get(&format!("/api/v1/namespaces/{namespace}/services/{service}")).map_err(|error| {
         if error.is_not_found() { missing(request, "there is none of that name".to_owned()) } else { error }
@@ -45,16 +56,38 @@ pub fn url(machine: &Machine, api: &ApiClient, request: &UrlRequest) -> Result<S
             None => endpoint(api, request, &port)?,
         },
     };
+    let node = control_plane(machine)?;
+    wait_until_it_answers(node, target, request, progress)?;
     let forward = forwarder::request(
         machine.dir(),
         &ForwardRequest {
             port: request.host_port.unwrap_or(FIRST_PORT),
             or_next: request.host_port.is_none(),
-            node: control_plane(machine)?.name().to_owned(),
+            node: node.name().to_owned(),
             target,
         },
     )?;
     Ok(format!("{}://127.0.0.1:{}", port.scheme(), forward.port))
+}
+
+/// Connects as the forwarder will, until somebody takes the connection.
+fn wait_until_it_answers(node: &Node, target: SocketAddr, request: &UrlRequest, progress: &Progress) -> Result<()> {
+    let mut told = false;
+    loop {
+        let asked = Instant::now();
+        let Err(error) = node.run_in(move || TcpStream::connect_timeout(&target, TRY_TIMEOUT))? else { return Ok(()) };
+        if progress.elapsed() >= request.patience {
+            let seconds = request.patience.as_secs();
+            let reason =
+                format!("nothing takes connections at {target} after {seconds} s ({error}); are pods behind it ready?");
+            return Err(missing(request, reason).into());
+        }
+        if !told && progress.elapsed() >= SILENCE {
+            progress.line(&format!("waiting until {}/{} answers at {target}", request.namespace, request.service));
+            told = true;
+        }
+        std::thread::sleep(TRY_INTERVAL.saturating_sub(asked.elapsed()));
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -148,6 +181,7 @@ mod tests {
             service: "front".into(),
             service_port: port.map(str::to_owned),
             host_port: None,
+            patience: Duration::ZERO,
         };
         assert_eq!(choose_port(&object, &request(None)).unwrap().number, 80);
         assert_eq!(choose_port(&object, &request(Some("8000"))).unwrap().scheme(), "https");
