@@ -104,10 +104,6 @@ impl ServiceBuilder {
     pub(crate) fn set(self) -> ServiceChange {
         ServiceChange::Service { of: self.name, now: Some(Arc::new(self.service)) }
     }
-
-    pub(crate) fn build(self) -> Service {
-        self.service
-    }
 }
 
 pub(crate) fn delete(name: &str) -> ServiceChange {

@@ -166,6 +166,11 @@ impl Claims {
         insert(&mut self.guests, &footprint.guests, service);
     }
 
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.places.is_empty() && self.cluster_ips.is_empty() && self.guests.is_empty()
+    }
+
     pub(super) fn remove(&mut self, service: &ServiceRef, footprint: &Footprint) {
         remove(&mut self.places, &footprint.places, service);
         remove(&mut self.cluster_ips, &footprint.cluster_ips, service);
