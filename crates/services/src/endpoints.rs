@@ -253,3 +253,6 @@ fn is_for_node(endpoint: &Endpoint, node: &NodeName) -> bool {
 fn is_for_zone(endpoint: &Endpoint, zone: Option<&str>) -> bool {
     zone.is_some_and(|zone| endpoint.zone_hints.iter().any(|hint| hint.as_ref() == zone))
 }
+
+#[cfg(test)]
+mod tests;
