@@ -14,7 +14,7 @@ const REQUEST_LIMIT: Duration = Duration::from_secs(10);
 
 /// Longest silence on a connection. Watches get a bookmark about every minute, so more means that
 /// the other end is gone without a word (a cut link, a frozen server).
-const SILENCE_LIMIT: Duration = Duration::from_secs(90);
+pub(crate) const SILENCE_LIMIT: Duration = Duration::from_secs(90);
 
 /// How to reach the API server.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -61,7 +61,7 @@ async fn run(cluster: Cluster, configured: Vec<IpNet>, sender: channel::Sender<V
                 Update::Set(name, ranges) => drop(known.insert(name, ranges)),
                 Update::Delete(name) => drop(known.remove(&name)),
                 Update::Failed(reason) if is_absent(&reason) => break,
-                Update::Failed(_) => {}
+                Update::Failed(_) | Update::Resumed => {}
             }
             if listing.is_none() {
                 publish(&known, &configured, &sender);

@@ -33,6 +33,8 @@ pub(super) enum Update<K, V> {
     Delete(K),
     /// The watch failed; it is tried again.
     Failed(String),
+    /// The watch that failed works again, and nothing has changed meanwhile.
+    Resumed,
 }
 
 /// All kinds.
@@ -88,7 +90,7 @@ impl<K: Ord, V> Kind<K, V> {
             Update::Delete(key) => {
                 self.objects.remove(&key);
             }
-            Update::Failed(_) => {}
+            Update::Failed(_) | Update::Resumed => {}
         }
         self.failure = None;
     }

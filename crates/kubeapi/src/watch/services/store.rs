@@ -82,6 +82,7 @@ impl<K: Clone + Eq + Hash + Ord, V: PartialEq> Kind<K, V> {
                     batch.push(tell(key, None));
                 }
             }
+            Update::Resumed => {}
         }
         self.failure = None;
     }
@@ -154,7 +155,7 @@ mod tests {
     use super::*;
 
     fn slice(name: &str) -> (SliceRef, EndpointSlice) {
-        let slice = EndpointSlice {
+        let slice = EndpointSlice { changed_at_milliseconds: None,
             service: Some("web".into()),
             address_type: AddressType::IPv4,
             ports: Vec::new(),
