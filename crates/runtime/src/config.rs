@@ -13,12 +13,14 @@ use ipnet::IpNet;
 use seaway_model::{Encapsulation, IpPool, NodeName};
 use serde::{Deserialize, Serialize};
 
+mod dns;
 mod error;
 mod raw;
 #[cfg(test)]
 mod tests;
 mod validate;
 
+pub use dns::{DnsCache, DnsConfig, DnsPods, DnsPolicy, DnsTls, DnsTransport, DnsUpstream, RawDns};
 pub use error::{ConfigError, InvalidField};
 pub use raw::{RawConfig, load};
 

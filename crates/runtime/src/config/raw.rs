@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use seaway_model::Encapsulation;
 use serde::{Deserialize, Serialize};
 
+use super::dns::RawDns;
 use super::{ApiServer, Backend, ChainedPlugin, ConfigError, IpamSource, Log, NodePodCidrs, Paths};
 
 /// The configuration file. `docs/reference/configuration.md` describes each key.
@@ -30,6 +31,7 @@ pub struct RawConfig {
     pub(super) admin: RawAdmin,
     pub(super) audit: RawAudit,
     pub(super) services: RawServices,
+    pub(super) dns: RawDns,
     pub(super) log: Log,
 }
 
@@ -177,7 +179,7 @@ impl Default for RawAudit {
 impl Default for RawServices {
     fn default() -> Self {
         // Twice what the largest clusters we know of have. An entry takes memory when it is used;
-        // only connections are laid out in advance, at about 150 bytes each.
+        // only connections are laid out in advance, at about 350 bytes each.
         Self {
             enabled: true,
             node_port_addresses: vec!["primary".to_owned()],
@@ -185,7 +187,7 @@ impl Default for RawServices {
             health_address: SocketAddr::from(([0, 0, 0, 0], 10_256)),
             max_frontends: 262_144,
             max_backends: 1_048_576,
-            max_connections: 262_144,
+            max_connections: 131_072,
         }
     }
 }

@@ -30,7 +30,7 @@ const TABLE_ENTRIES_MAX: u32 = 1 << 26;
 
 /// Collects what is wrong, so that one run names all of it.
 #[derive(Default)]
-struct Findings(Vec<InvalidField>);
+pub(super) struct Findings(Vec<InvalidField>);
 
 impl RawConfig {
     /// The agent's configuration on `node`.
@@ -121,11 +121,11 @@ fn pool(raw: RawPool) -> IpPool {
 // === impl Findings ===
 
 impl Findings {
-    fn add(&mut self, field: &'static str, value: impl ToString, reason: impl Into<String>) {
+    pub(super) fn add(&mut self, field: &'static str, value: impl ToString, reason: impl Into<String>) {
         self.0.push(InvalidField { field, value: value.to_string(), reason: reason.into() });
     }
 
-    fn into_result(self) -> Result<(), ConfigError> {
+    pub(super) fn into_result(self) -> Result<(), ConfigError> {
         if self.0.is_empty() { Ok(()) } else { Err(ConfigError::Invalid { fields: self.0 }) }
     }
 
@@ -169,7 +169,7 @@ impl Findings {
         }
     }
 
-    fn networks(&mut self, field: &'static str, networks: &[IpNet]) {
+    pub(super) fn networks(&mut self, field: &'static str, networks: &[IpNet]) {
         let mut seen: Vec<IpNet> = Vec::new();
         for network in networks {
             if network.addr() != network.network() {
