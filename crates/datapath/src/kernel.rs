@@ -16,6 +16,7 @@ mod path_mtu;
 mod probe;
 mod read;
 mod rtnetlink;
+pub mod services;
 mod setting;
 #[cfg(test)]
 mod tests;

@@ -28,7 +28,8 @@ macro_rules! abi_structs {
     };
 }
 
-// After the macro, which it uses.
+// After the macro, which they use.
+pub mod conntrack;
 pub mod services;
 
 /// Description of a shared struct.
@@ -202,8 +203,14 @@ abi_structs! {
         events_per_second: u32 as "__u32",
         /// Most tokens a CPU's event budget holds.
         event_burst: u32 as "__u32",
-        /// Explicit padding, zero.
-        pad: u32 as "__u32",
+        /// 1: packets of Services are translated; 0: they are others' concern.
+        services: u32 as "__u32",
+        /// UDP port of the tunnel between nodes, network byte order.
+        tunnel_port: u16 as "__be16",
+        /// First port of this node's addresses that translated connections may take.
+        first_service_port: u16 as "__u16",
+        /// How many of them there are; at least 1.
+        service_ports: u32 as "__u32",
     }
 }
 
@@ -229,12 +236,12 @@ pub const CONSTANTS: &[(&str, u32)] = &[
 
 /// Every struct of every module, for the header generator.
 pub fn all_structs() -> impl Iterator<Item = &'static AbiStruct> {
-    STRUCTS.iter().chain(services::STRUCTS)
+    STRUCTS.iter().chain(services::STRUCTS).chain(conntrack::STRUCTS)
 }
 
 /// Every constant of every module, for the header generator.
 pub fn all_constants() -> impl Iterator<Item = &'static (&'static str, u32)> {
-    CONSTANTS.iter().chain(services::CONSTANTS)
+    CONSTANTS.iter().chain(services::CONSTANTS).chain(conntrack::CONSTANTS)
 }
 
 /// An address as the maps hold it: IPv4 mapped into IPv6.

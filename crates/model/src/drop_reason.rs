@@ -48,6 +48,11 @@ drop_reasons! {
     UntrustedTunnel = 8, "untrusted_tunnel", "A tunneled packet came from an address that is not a node of this cluster.";
     TtlExpired = 9, "ttl_expired", "The packet's hop limit ran out at this node.";
     RedirectFailed = 10, "redirect_failed", "The kernel could not hand the packet to the interface chosen for it.";
+    ServiceWithoutLocalEndpoint = 11, "service_without_local_endpoint", "A Service's policy is Local and this node has no endpoint of it.";
+    ServiceSourceRefused = 12, "service_source_refused", "The client is in none of the source ranges of the load balancer's address.";
+    ServicePortsExhausted = 13, "service_ports_exhausted", "No source port was free for another connection to the chosen endpoint of a Service.";
+    ServiceUnknownConnection = 14, "service_unknown_connection", "A packet in the middle of a connection to a Service's address, of which this node knows nothing.";
+    ServiceUnroutable = 15, "service_unroutable", "The node has no route, or no address of its own, to carry a Service's packet on.";
 }
 
 impl DropReason {

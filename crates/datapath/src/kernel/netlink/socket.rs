@@ -4,8 +4,8 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send, setsockopt, socket,
-    sockopt,
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, getsockopt, recv, send, setsockopt,
+    socket, sockopt,
 };
 
 use super::attribute::Attributes;
@@ -52,6 +52,40 @@ impl Netlink {
         Self::open(SockProtocol::NetlinkNetFilter, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK)
     }
 
+    /// Opens a socket to netfilter (nf_tables, connection tracking) for requests and batches.
+    pub(crate) fn netfilter() -> Result<Self, DatapathError> {
+        Self::open(SockProtocol::NetlinkNetFilter, SockFlag::SOCK_CLOEXEC)
+    }
+
+    /// Lets batches be as large as `wanted_bytes`, and says how large they may be.
+    pub(crate) fn allow_batches(&self, wanted_bytes: usize) -> usize {
+        // Needs CAP_NET_ADMIN in the first user namespace; without it the default has to do.
+        let _ = setsockopt(&self.fd, sockopt::SndBufForce, &wanted_bytes);
+        // The kernel doubles what is asked for and counts its own records as well.
+        getsockopt(&self.fd, sockopt::SndBuf).map_or(64 * 1024, |bytes| bytes / 2)
+    }
+
+    /// Sends a batch as one datagram and returns the refusals: index of the message by its
+    /// sequence number, and the kernel's answer. The kernel answers before `send` returns.
+    pub(crate) fn transact(&mut self, batch: &[u8]) -> io::Result<Vec<(u32, io::Error)>> {
+        send(self.fd.as_raw_fd(), batch, MsgFlags::empty())?;
+        let mut refusals = Vec::new();
+        loop {
+            match self.receive_with(MsgFlags::MSG_DONTWAIT) {
+                Ok(answers) => refusals.extend(answers.into_iter().filter_map(|(sequence, answer)| match answer {
+                    Answer::Refused(source, None) => Some((sequence, source)),
+                    Answer::Refused(source, Some(hint)) => {
+                        tracing::debug!(%hint, "the kernel explains a refusal");
+                        Some((sequence, source))
+                    }
+                    Answer::Reply(_) | Answer::Acknowledged | Answer::Done { .. } => None,
+                })),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(refusals),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
     fn open(protocol: SockProtocol, flags: SockFlag) -> Result<Self, DatapathError> {
         let refused = |source: nix::Error| DatapathError::Kernel {
             operation: "open",
@@ -65,6 +99,13 @@ impl Netlink {
         enable(fd.as_fd(), libc::NETLINK_EXT_ACK);
         enable(fd.as_fd(), libc::NETLINK_CAP_ACK);
         Ok(Self { fd, sequence: 0, buffer: vec![0; RECEIVE_BYTES] })
+    }
+
+    /// Lets the kernel look at what a dump asks for, instead of answering with everything. Older
+    /// kernels do not know how.
+    pub(crate) fn strict(self) -> Self {
+        enable(self.fd.as_fd(), libc::NETLINK_GET_STRICT_CHK);
+        self
     }
 
     /// Sends requests, many at once, and returns the outcome of each in order. The kernel
@@ -101,13 +142,6 @@ impl Netlink {
                 Err(error) => {
                     failure = Some(error);
                     break;
-    /// Lets the kernel look at what a dump asks for, instead of answering with everything. Older
-    /// kernels do not know how.
-    pub(crate) fn strict(self) -> Self {
-        enable(self.fd.as_fd(), libc::NETLINK_GET_STRICT_CHK);
-        self
-    }
-
                 }
             };
             for (sequence, answer) in answers {
@@ -186,8 +220,12 @@ impl Netlink {
     }
 
     fn receive(&mut self) -> io::Result<Vec<(u32, Answer)>> {
+        self.receive_with(MsgFlags::empty())
+    }
+
+    fn receive_with(&mut self, flags: MsgFlags) -> io::Result<Vec<(u32, Answer)>> {
         let length = loop {
-            match recv(self.fd.as_raw_fd(), &mut self.buffer, MsgFlags::MSG_TRUNC) {
+            match recv(self.fd.as_raw_fd(), &mut self.buffer, flags | MsgFlags::MSG_TRUNC) {
                 Ok(length) => break length,
                 Err(nix::Error::EINTR) => {}
                 Err(error) => return Err(error.into()),
