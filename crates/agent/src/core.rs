@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use prometheus_client::registry::Registry;
 use seaway_datapath::Datapath;
-use seaway_model::Snapshot;
 use seaway_model::agent_api::{Answer, NodeStatus, Request};
+use seaway_model::{ServiceChange, Snapshot};
 use seaway_runtime::Introspect;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -18,10 +18,12 @@ use tokio_util::sync::CancellationToken;
 use crate::AgentError;
 use crate::decide::{Input, Settings, State};
 use crate::error::agent_failure;
+use crate::feed::Feed;
 use crate::io::server::Desk;
 use crate::io::{configuration, deletions, lock, server};
 use crate::metrics::AgentMetrics;
 use crate::owner::{DROPS_KEPT, Ends, Host, Message, Owner, Published, Question, TICK};
+use crate::services::{ServiceNotices, ServiceParts, Services};
 use crate::work::{ApiWork, Records};
 
 /// Messages that wait for the owner. Senders wait when it is full, and the
@@ -46,6 +48,8 @@ pub struct Parts {
     pub run_directory: PathBuf,
     /// Pause between two audits; none: only on request.
     pub audit_interval: Option<Duration>,
+    /// How Services are served; none: by somebody else.
+    pub services: Option<ServiceParts>,
     /// Where metrics are registered.
     pub registry: Registry,
 }
@@ -53,6 +57,8 @@ pub struct Parts {
 /// What the outside may say to a core.
 #[derive(Clone)]
 pub struct Handle {
+    feed: Feed,
+    services: Option<Services>,
     snapshots: watch::Sender<Arc<Snapshot>>,
     inbox: mpsc::Sender<Message>,
 }
@@ -98,6 +104,11 @@ impl Core {
         let (work, wishes) = mpsc::channel(WORK_DEPTH);
         let (records, _) = watch::channel(Records::new());
         let (drops, _) = broadcast::channel(DROPS_KEPT);
+        let feed = Feed::new(parts.settings.node.clone());
+        let services = match parts.services {
+            Some(services) => Some(Services::start(services, parts.settings.clone(), &mut registry, &shutdown)?),
+            None => None,
+        };
         let state = State::new(parts.settings);
         let published = Published {
             status: state.node_status(Duration::ZERO),
@@ -116,7 +127,7 @@ impl Core {
         let owner = Owner::new(state, parts.datapath, parts.host, metrics.clone(), ends, parts.audit_interval);
         let owner = start_owner(owner).await?;
         let core = Core {
-            handle: Handle { snapshots, inbox: inbox.clone() },
+            handle: Handle { feed: feed.clone(), services: services.clone(), snapshots, inbox: inbox.clone() },
             published,
             shutdown: shutdown.clone(),
             owner: Some(owner),
@@ -125,7 +136,9 @@ impl Core {
         };
         let listener = server::listen(&parts.run_directory.join("agent.sock"))?;
         core.carry_out_kept_deletions(&parts.run_directory).await;
-        tokio::spawn(server::serve(listener, Desk { inbox: inbox.clone(), drops, metrics }, shutdown.clone()));
+        let services = services.as_ref().map(Services::handle);
+        let desk = Desk { inbox: inbox.clone(), drops, metrics, feed, services };
+        tokio::spawn(server::serve(listener, desk, shutdown.clone()));
         tokio::spawn(tick(inbox, shutdown));
         Ok((core, Wishes { work: wishes, records }))
     }
@@ -182,9 +195,34 @@ impl Core {
 impl Handle {
     /// Hands the owner a new snapshot.
     pub async fn snapshot(&self, snapshot: Arc<Snapshot>) {
+        self.feed.snapshot(&snapshot);
+        if let Some(services) = &self.services {
+            services.snapshot(&snapshot).await;
+        }
         self.snapshots.send_replace(snapshot);
         // The owner is gone only when the daemon ends.
         let _ = self.inbox.send(Message::SnapshotChanged).await;
+    }
+
+    /// Hands on what the watch of Services told.
+    pub async fn service_changes(&self, changes: Vec<ServiceChange>) {
+        self.feed.services(&changes);
+        if let Some(services) = &self.services {
+            services.changes(changes).await;
+        }
+    }
+
+    /// Ranges of Service addresses, as the API has them.
+    pub async fn service_cidrs(&self, cidrs: Vec<ipnet::IpNet>) {
+        if let Some(services) = &self.services {
+            services.service_cidrs(cidrs).await;
+        }
+    }
+
+    /// What the Services' side wants to be told to people, once.
+    #[must_use]
+    pub fn service_notices(&self) -> Option<ServiceNotices> {
+        self.services.as_ref().and_then(Services::take_notices)
     }
 
     /// Hands the owner the outcome of a wish.

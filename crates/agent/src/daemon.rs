@@ -16,11 +16,13 @@
 
 use std::sync::Arc;
 
+use seaway_datapath::kernel::bpf::{FastPathConfig, ServicePackets};
 use seaway_datapath::support::ChosenBackend;
-use seaway_datapath::{BackendChoice, Datapath};
-use seaway_kubeapi::{ApiAddress, Connection, PodScope, connect, watch};
+use seaway_datapath::{BackendChoice, Datapath, Options};
+use seaway_kubeapi::{ApiAddress, Connection, PodScope, connect, watch, watch_service_ranges, watch_services};
+use seaway_model::Diagnose;
 use seaway_routing::plan::NetworkOptions;
-use seaway_runtime::config::{AgentConfig, Backend, IpamSource};
+use seaway_runtime::config::{AgentConfig, Backend, IpamSource, Services};
 use seaway_runtime::{Metrics, admin};
 use tokio_util::sync::CancellationToken;
 
@@ -28,7 +30,9 @@ use crate::AgentError;
 use crate::core::{Core, Parts};
 use crate::decide::Settings;
 use crate::io::cluster::{Pens, follow};
-use crate::io::host::KernelHost;
+use crate::io::host::{KernelHost, ephemeral_ports};
+use crate::io::services::{follow_service_ranges, follow_services, tell_service_notices};
+use crate::services::ServiceParts;
 
 /// Runs the agent until `shutdown` is cancelled. The data path stays as it is then.
 ///
@@ -38,7 +42,12 @@ use crate::io::host::KernelHost;
 pub async fn run(config: AgentConfig, shutdown: CancellationToken) -> Result<(), AgentError> {
     let (datapath, chosen) = open_datapath(&config)?;
     tracing::info!(node = %config.node, backend = %chosen.backend, reason = chosen.reason, "starting");
+    let services = match &config.services {
+        Some(services) => Some(service_parts(&config, services.clone(), &chosen)?),
+        None => None,
+    };
     let parts = Parts {
+        services,
         settings: settings(&config, &chosen),
         datapath,
         host: Box::new(KernelHost { paths: config.paths.clone(), cni: config.cni.clone() }),
@@ -54,13 +63,22 @@ pub async fn run(config: AgentConfig, shutdown: CancellationToken) -> Result<(),
     let cluster = connect(&connection(&config)).await.map_err(|error| AgentError::start(&error))?;
     let pens = Pens::new(&cluster, &config.node);
     let handle = core.handle();
+    let events = pens.events();
     let tasks = [
         tokio::spawn(pens.clone().work(wishes.work, handle.clone())),
         tokio::spawn(pens.record(wishes.records)),
-        tokio::spawn(follow(watch(&cluster, PodScope::OfNode(config.node.clone())), handle)),
+        tokio::spawn(follow(watch(&cluster, PodScope::OfNode(config.node.clone())), handle.clone())),
+        tokio::spawn(follow_services(watch_services(&cluster), handle.clone())),
+        tokio::spawn(follow_service_ranges(
+            watch_service_ranges(&cluster, config.service_cidrs.clone()),
+            handle.clone(),
+        )),
     ];
+    let notices = handle.service_notices();
+    let notices =
+        notices.map(|notices| tokio::spawn(tell_service_notices(notices, events, config.node.clone(), handle)));
     shutdown.cancelled().await;
-    for task in &tasks {
+    for task in tasks.iter().chain(&notices) {
         task.abort();
     }
     core.stop().await;
@@ -77,12 +95,48 @@ pub(crate) fn open_datapath(config: &AgentConfig) -> Result<(Box<dyn Datapath>, 
         Backend::Ebpf => BackendChoice::Ebpf,
         Backend::Nftables => BackendChoice::Nftables,
     };
-    let options = seaway_datapath::kernel::Options {
+    seaway_datapath::kernel::open(choice, datapath_options(config)).map_err(|error| AgentError::start(&error))
+}
+
+fn datapath_options(config: &AgentConfig) -> Options {
+    let mut fast_path = FastPathConfig { tunnel_port: config.vxlan.port, ..FastPathConfig::default() };
+    if let Some(services) = &config.services {
+        fast_path.service_tables.frontends = services.max_frontends;
+        fast_path.service_tables.backends = services.max_backends;
+        let max_connections = services.max_connections;
+        fast_path.services = Some(ServicePackets { max_connections, ..ServicePackets::default() });
+    }
+    Options {
         pin_dir: config.paths.bpf.clone(),
         proc_sys: config.paths.proc_sys.clone(),
-        ..seaway_datapath::kernel::Options::default()
+        cgroup_root: config.paths.cgroup.clone(),
+        fast_path,
+        ..Options::default()
+    }
+}
+
+/// Opens the data path of Services; changes nothing yet.
+fn service_parts(
+    config: &AgentConfig,
+    configuration: Services,
+    chosen: &ChosenBackend,
+) -> Result<ServiceParts, AgentError> {
+    let options = datapath_options(config);
+    let datapath = seaway_datapath::kernel::services::open_services(chosen.backend, &options)
+        .map_err(|error| AgentError::start(&error))?;
+    let host_addresses = || {
+        seaway_datapath::kernel::host_addresses().unwrap_or_else(|error| {
+            tracing::warn!(id = %error.id(), fix = error.fix(), "no NodePorts on ranges for now: {error}");
+            Vec::new()
+        })
     };
-    seaway_datapath::kernel::open(choice, options).map_err(|error| AgentError::start(&error))
+    Ok(ServiceParts {
+        datapath,
+        configuration,
+        host_addresses: Box::new(host_addresses),
+        audit_interval: config.audit_interval,
+        ephemeral_ports: ephemeral_ports(&config.paths.proc_sys),
+    })
 }
 
 fn settings(config: &AgentConfig, chosen: &ChosenBackend) -> Settings {

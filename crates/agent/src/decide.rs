@@ -47,14 +47,18 @@ pub enum Input {
     Snapshot(Arc<Snapshot>),
     /// What is wrong with following the cluster, or with single objects.
     Watch(Vec<Failure>),
+    /// What is wrong with following Services, or with single ones.
+    ServiceWatch(Vec<Failure>),
+    /// What the data path of Services does not take.
+    ServiceTroubles(Vec<Failure>),
     /// Answer to [`Action::FindUnderlay`].
     Underlay(Result<Underlay, Failure>),
+    /// Answer to [`Action::FindPathMtus`].
+    PathMtus(Result<BTreeMap<IpAddr, u32>, Failure>),
     /// Somebody asked over the socket. `with_namespace`: the sandbox's came along.
     Request {
         /// Who waits.
         id: RequestId,
-    /// Answer to [`Action::FindPathMtus`].
-    PathMtus(Result<BTreeMap<IpAddr, u32>, Failure>),
         /// What for.
         request: Request,
         /// Whether a namespace came along.
@@ -136,12 +140,12 @@ pub enum Action {
         /// The node's addresses.
         addresses: Vec<IpAddr>,
     },
+    /// Look where routers have told of a smaller MTU on the way to other nodes.
+    FindPathMtus,
     /// Connect the sandbox whose namespace came with the request.
     Attach {
         /// Who waits.
         id: RequestId,
-    /// Look where routers have told of a smaller MTU on the way to other nodes.
-    FindPathMtus,
         /// What to make.
         link: PodLink,
     },
@@ -279,6 +283,8 @@ enum Readiness {
 #[derive(Debug, Clone, Default)]
 struct Troubles {
     watch: Vec<Failure>,
+    service_watch: Vec<Failure>,
+    services: Vec<Failure>,
     underlay: Option<Failure>,
     apply: Option<Failure>,
     plan: Vec<Failure>,
@@ -287,13 +293,13 @@ struct Troubles {
     claims: BTreeMap<ClaimKey, Failure>,
     configuration: Vec<Failure>,
     audit: Option<Failure>,
+    path_mtus: Option<Failure>,
 }
 
 // === impl State ===
 
 impl State {
     /// The state of an agent that has just started.
-    path_mtus: Option<Failure>,
     #[must_use]
     pub fn new(settings: Settings) -> State {
         let ipam = Ipam::new(settings.node.clone(), settings.cooldown);
@@ -322,7 +328,10 @@ impl State {
             Input::Adopted(links) => self.adopt(links),
             Input::Snapshot(snapshot) => self.take_snapshot(&snapshot, now, &mut actions),
             Input::Watch(failures) => self.troubles.watch = failures,
+            Input::ServiceWatch(failures) => self.troubles.service_watch = failures,
+            Input::ServiceTroubles(failures) => self.troubles.services = failures,
             Input::Underlay(outcome) => self.take_underlay(outcome, now, &mut actions),
+            Input::PathMtus(outcome) => self.take_path_mtus(outcome, now, &mut actions),
             Input::Request { id, request, with_namespace } => {
                 self.request(id, request, with_namespace, now, &mut actions);
             }
@@ -331,12 +340,12 @@ impl State {
             Input::Detached { id, outcomes } => self.detached(id, outcomes, now, &mut actions),
             Input::Dead { id, keys } => detach_dead(id, keys, &mut actions),
             Input::Applied { generation, outcome } => self.take_applied(generation, outcome),
-            Input::PathMtus(outcome) => self.take_path_mtus(outcome, now, &mut actions),
             Input::Audited { id, outcome } => self.audited(id, outcome, &mut actions),
             Input::Claimed { claim, outcome, taken } => self.claimed(claim, outcome, &taken, now),
             Input::Released { block, outcome } => self.block_released(block, &outcome),
             Input::Written(outcome) => self.written(outcome, now),
             Input::Tick => {
+                self.look_at_path_mtus(&mut actions);
                 self.look_for_leaks(now, &mut actions);
                 self.give_back_blocks(now, &mut actions);
             }
@@ -345,7 +354,6 @@ impl State {
         self.follow_up(now, &mut actions);
         actions
     }
-                self.look_at_path_mtus(&mut actions);
 
     /// Attachments now, for metrics and for naming drops.
     pub fn endpoints(&self) -> impl Iterator<Item = &AttachedLink> {
@@ -382,9 +390,9 @@ impl State {
                 Some(plan) => actions.push(Action::Audit { id: Some(id), plan: Arc::clone(plan) }),
                 None => actions.push(reply(id, Err(not_ready("the cluster's objects")))),
             },
-            // The shell streams by itself.
-            Request::Monitor | Request::Follow { .. } => {
-                let problem = "it is a stream and is not decided here".to_owned();
+            // The shell streams by itself, and Services have a thread of their own.
+            Request::Monitor | Request::Follow { .. } | Request::Services { .. } => {
+                let problem = "it is not decided here".to_owned();
                 actions.push(reply(id, Err(agent_failure(&AgentError::RequestMalformed { problem }))));
             }
         }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use seaway_datapath::DatapathError;
 use seaway_model::agent_api::{AttachmentKey, Failure};
-use seaway_model::{Diagnose, ErrorId};
+use seaway_model::{Diagnose, ErrorId, ServiceRef};
 use seaway_routing::ipam::IpamError;
 
 /// CNI: try again later.
@@ -133,6 +133,27 @@ pub enum AgentError {
         /// Its fix.
         fix: String,
     },
+    /// Somebody asked about a Service that is not there.
+    #[error("there is no Service {service}")]
+    NoSuchService {
+        /// Which.
+        service: ServiceRef,
+    },
+    /// Services are served by somebody else.
+    #[error("this agent does not serve Services: services.enabled is false")]
+    ServicesDisabled,
+    /// A Service does not fit.
+    #[error(
+        "Service {service} does not fit into the data path: table {table} holds {limit} entries; it stays as it was"
+    )]
+    ServiceRefused {
+        /// Which.
+        service: ServiceRef,
+        /// The table.
+        table: String,
+        /// Its size.
+        limit: u64,
+    },
     /// GC could not remove all.
     #[error("{} stale attachments could not be removed: {}", .failures.len(), .failures.join("; "))]
     GarbageLeft {
@@ -160,6 +181,9 @@ impl Diagnose for AgentError {
             AgentError::Owner { .. } => 613,
             AgentError::GarbageLeft { .. } => 614,
             AgentError::WatchFailing { .. } => 615,
+            AgentError::NoSuchService { .. } => 616,
+            AgentError::ServicesDisabled => 617,
+            AgentError::ServiceRefused { .. } => 618,
             // Shown under the id of what really failed.
             AgentError::Start { cause, .. } => cause.0,
         })
@@ -194,6 +218,11 @@ impl Diagnose for AgentError {
             AgentError::KeptDeletion { .. } => "remove the file; if its pod's address is still in use, `seaway endpoints` shows it",
             AgentError::Leftovers { .. } => "run `seaway agent uninstall` again as root, with the mounts of deploy/uninstall.yaml",
             AgentError::Owner { .. } => "the agent restarts by itself; report its log",
+            AgentError::NoSuchService { .. } => "`seaway service list` names those there are; write NAMESPACE/NAME",
+            AgentError::ServicesDisabled => "set services.enabled in the configuration, or ask kube-proxy",
+            AgentError::ServiceRefused { .. } => {
+                "raise services.maxFrontends or services.maxBackends and restart the agent, or remove Services that nobody needs"
+            }
             AgentError::GarbageLeft { .. } => "the runtime tries again; the agent's log has each error",
         }
         .to_owned()

@@ -8,3 +8,4 @@ pub(crate) mod host;
 pub(crate) mod lock;
 pub(crate) mod message;
 pub(crate) mod server;
+pub(crate) mod services;

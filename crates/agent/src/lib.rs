@@ -11,10 +11,12 @@ pub mod core;
 mod daemon;
 pub mod decide;
 pub mod error;
+mod feed;
 mod io;
 mod metrics;
 pub mod owner;
 mod place;
+pub mod services;
 pub mod work;
 
 pub use daemon::run;

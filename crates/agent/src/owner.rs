@@ -411,5 +411,6 @@ fn verb_name(request: &Request) -> &'static str {
         Request::Audit => "audit",
         Request::Monitor => "monitor",
         Request::Follow { .. } => "follow",
+        Request::Services { .. } => "services",
     }
 }

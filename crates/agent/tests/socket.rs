@@ -70,6 +70,7 @@ fn parts(folder: &Path, datapath: &FakeDatapath) -> Parts {
         host: Box::new(NoHost),
         run_directory: folder.to_owned(),
         audit_interval: None,
+        services: None,
         registry: Registry::default(),
     }
 }

@@ -117,6 +117,7 @@ fn verb_name(request: &Request) -> &'static str {
         Request::Audit => "audit",
         Request::Monitor => "monitor",
         Request::Follow { .. } => "follow",
+        Request::Services { .. } => "service",
     }
 }
 

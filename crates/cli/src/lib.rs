@@ -18,7 +18,7 @@ use seaway_datapath::KernelSupport;
 
 pub use error::CliError;
 pub use output::{Format, Output};
-pub use verb::{AuditArguments, CheckArguments, MonitorArguments, QueryArguments, StatusArguments};
+pub use verb::{AuditArguments, CheckArguments, MonitorArguments, QueryArguments, ServiceArguments, StatusArguments};
 
 /// What a verb found, beside having run without an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +47,9 @@ pub enum Verb {
     /// Show dropped packets as they happen: reason, pods, and the object that caused each.
     #[command(after_help = verb::MONITOR_EXAMPLES)]
     Monitor(MonitorArguments),
+    /// Show what Services mean on this node: backends, reasons, and where a packet would go.
+    #[command(after_help = verb::SERVICE_EXAMPLES)]
+    Service(ServiceArguments),
     /// Compare the kernel with the plan now, repair it, and name what differed.
     #[command(after_help = verb::AUDIT_EXAMPLES)]
     Audit(AuditArguments),
@@ -66,6 +69,7 @@ pub fn run(verb: &Verb, probe: Probe, output: &mut Output<'_>) -> Result<Finding
         Verb::Endpoints(arguments) => verb::endpoints(arguments, output),
         Verb::Ipam(arguments) => verb::ipam(arguments, output),
         Verb::Monitor(arguments) => verb::monitor(arguments, output),
+        Verb::Service(arguments) => verb::service(arguments, output),
         Verb::Audit(arguments) => verb::audit(arguments, output),
     }
 }

@@ -5,6 +5,7 @@ mod check;
 mod endpoints;
 mod ipam;
 mod monitor;
+mod service;
 mod status;
 
 use std::path::PathBuf;
@@ -20,6 +21,8 @@ pub(crate) use endpoints::{EXAMPLES as ENDPOINTS_EXAMPLES, run as endpoints};
 pub(crate) use ipam::{EXAMPLES as IPAM_EXAMPLES, run as ipam};
 pub use monitor::MonitorArguments;
 pub(crate) use monitor::{EXAMPLES as MONITOR_EXAMPLES, run as monitor};
+pub use service::ServiceArguments;
+pub(crate) use service::{EXAMPLES as SERVICE_EXAMPLES, run as service};
 pub use status::StatusArguments;
 pub(crate) use status::{EXAMPLES as STATUS_EXAMPLES, run as status};
 

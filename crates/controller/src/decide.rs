@@ -1,6 +1,7 @@
 //! What the controller does next. Pure: the cluster and the time in, actions out.
 
 mod pools;
+pub(crate) mod services;
 #[cfg(test)]
 mod tests;
 

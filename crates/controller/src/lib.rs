@@ -4,6 +4,7 @@
 //! - creates the configured pools when the cluster has none;
 //! - deletes blocks of nodes that are gone, after a grace period;
 //! - writes how full pools are, or why one is not in force, into their status;
+//! - warns on Services that nobody serves or that do not work as written;
 //! - warns by an event and a metric before a pool is full.
 //!
 //! [`run`] is the daemon; `decide` is the part that thinks, `tasks` the part that acts.
@@ -11,6 +12,7 @@
 mod decide;
 mod error;
 mod metrics;
+mod services;
 mod tasks;
 
 pub use error::ControllerError;

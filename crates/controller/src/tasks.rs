@@ -67,9 +67,9 @@ pub async fn run(config: ControllerConfig, stop: CancellationToken) -> Result<()
     Ok(())
 }
 
-struct Controller {
-    cluster: Cluster,
-    config: ControllerConfig,
+pub(crate) struct Controller {
+    pub(crate) cluster: Cluster,
+    pub(crate) config: ControllerConfig,
     metrics: ControllerMetrics,
     status: Arc<Status>,
 }
@@ -94,6 +94,7 @@ impl Controller {
                 tokio::select! {
                     () = lease.hold() => {}
                     () = self.lead(&mut watch) => {}
+                    () = self.watch_over_services(self.status.snapshots.clone()) => {}
                 }
             };
             let stopped = run_until(&stop, term).await.is_none();
@@ -196,7 +197,7 @@ impl Introspect for Status {
     }
 }
 
-fn report(what: &str, error: &KubeApiError) {
+pub(crate) fn report(what: &str, error: &KubeApiError) {
     tracing::warn!(id = %error.id(), %error, "{what}");
 }
 

@@ -1,5 +1,7 @@
 //! The data path in memory: what agents and tests of agents run against.
 
+mod services;
+
 use std::collections::BTreeMap;
 use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,6 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use seaway_model::abi;
 use seaway_model::agent_api::AttachmentKey;
 use seaway_routing::plan::NetworkPlan;
+
+pub use services::{FakeServiceState, FakeServices};
 
 use crate::link::{host_interface_name, sorted};
 use crate::{ApplyReport, AttachedLink, Counters, Datapath, DatapathError, DatapathErrors, Difference, PodLink};

@@ -1,9 +1,9 @@
 //! Events on objects, as `kubectl describe` shows them.
 
-use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::api::core::v1::{ObjectReference, Service};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Api, ResourceExt};
-use seaway_model::{NodeName, PodRef};
+use seaway_model::{NodeName, PodRef, ServiceRef};
 
 use crate::cluster::request;
 use crate::resources::IPPool;
@@ -14,6 +14,7 @@ use crate::{Cluster, KubeApiError};
 pub struct Events {
     recorder: Recorder,
     pools: Api<IPPool>,
+    client: kube::Client,
 }
 
 /// Whose event it is.
@@ -25,6 +26,8 @@ pub enum Subject {
     Node(NodeName),
     /// A pod with its uid.
     Pod(PodRef, Option<String>),
+    /// A Service.
+    Service(ServiceRef),
 }
 
 /// How bad it is.
@@ -44,7 +47,7 @@ impl Events {
     pub fn new(cluster: &Cluster, daemon: &str, instance: &str) -> Self {
         let reporter = Reporter { controller: daemon.to_owned(), instance: Some(instance.to_owned()) };
         let pools = Api::all(cluster.client.clone());
-        Self { recorder: Recorder::new(cluster.client.clone(), reporter), pools }
+        Self { recorder: Recorder::new(cluster.client.clone(), reporter), pools, client: cluster.client.clone() }
     }
 
     /// Writes one event. `reason` is one PascalCase word; `note` a sentence, cut at 1 kB as the API demands.
@@ -67,10 +70,18 @@ impl Events {
         };
         let action = format!("write event {reason} on {}", subject.describe());
         let mut reference = subject.reference();
-        if let Subject::Pool(name) = subject {
-            // `kubectl describe` finds events by the uid of the object.
-            reference.uid =
-                request(action.as_str(), self.pools.get_metadata_opt(name)).await?.and_then(|pool| pool.uid());
+        // `kubectl describe` finds events by the uid of the object.
+        match subject {
+            Subject::Pool(name) => {
+                let pool = request(action.as_str(), self.pools.get_metadata_opt(name)).await?;
+                reference.uid = pool.and_then(|pool| pool.uid());
+            }
+            Subject::Service(name) => {
+                let services = Api::<Service>::namespaced(self.client.clone(), &name.namespace);
+                let service = request(action.as_str(), services.get_metadata_opt(&name.name)).await?;
+                reference.uid = service.and_then(|service| service.uid());
+            }
+            Subject::Node(_) | Subject::Pod(..) => {}
         }
         request(action, self.recorder.publish(&event, &reference)).await
     }
@@ -90,6 +101,7 @@ impl Subject {
             Self::Pool(name) => format!("IPPool {name}"),
             Self::Node(name) => format!("node {name}"),
             Self::Pod(pod, _) => format!("pod {pod}"),
+            Self::Service(service) => format!("Service {service}"),
         }
     }
 
@@ -99,6 +111,7 @@ impl Subject {
             // kubectl looks for a node's events by its name as uid, as the kubelet writes them.
             Self::Node(node) => ("v1", "Node", node.0.clone(), None, Some(node.0.clone())),
             Self::Pod(pod, uid) => ("v1", "Pod", pod.name.clone(), Some(pod.namespace.clone()), uid.clone()),
+            Self::Service(service) => ("v1", "Service", service.name.clone(), Some(service.namespace.clone()), None),
         };
         ObjectReference {
             api_version: Some(api_version.to_owned()),

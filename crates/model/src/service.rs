@@ -212,6 +212,10 @@ pub struct EndpointSlice {
     pub ports: Vec<EndpointPort>,
     /// `endpoints`.
     pub endpoints: Vec<Endpoint>,
+    /// When the pod or Service changed that made the slice change, in milliseconds since 1970:
+    /// annotation `endpoints.kubernetes.io/last-change-trigger-time`.
+    #[serde(default)]
+    pub changed_at_milliseconds: Option<i64>,
 }
 
 /// One port of a slice.

@@ -12,7 +12,8 @@ use seaway_model::{EndpointSlice, NodeName, Protocol};
 use serde::{Deserialize, Serialize};
 
 /// What of the node and its cluster decides about Services.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct NodeView {
     /// Name of this node.
     pub name: NodeName,

@@ -5,6 +5,7 @@
 //! endpoint why it is in or out.
 
 pub mod annotations;
+pub mod cases;
 mod compile;
 mod endpoints;
 #[cfg(test)]
@@ -22,6 +23,6 @@ pub use plan::{
     Algorithm, Backend, BackendSet, Forwarding, Frontend, FrontendAddress, FrontendKind, PlanChange, Reach, ServicePlan,
 };
 pub use problem::ServiceProblem;
-pub use report::ServiceReport;
+pub use report::{EndpointReport, FrontendReport, PortReport, ProblemReport, ReachReport, ServiceReport};
 pub use summary::{PortSummary, ServiceSummary};
 pub use table::{Options, ServiceTable};

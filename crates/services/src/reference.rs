@@ -18,7 +18,8 @@ use serde::{Deserialize, Serialize};
 use crate::plan::{Algorithm, Backend, Forwarding, Frontend, FrontendAddress, FrontendKind, Reach, ServicePlan};
 
 /// What of the node decides.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct NodeFacts {
     /// Addresses of this node on which NodePorts are served.
     pub node_port_addresses: Vec<IpAddr>,

@@ -99,8 +99,14 @@ fn blames_sender(reason: DropReason) -> bool {
         | DropReason::UnknownEtherType
         | DropReason::UnknownEndpoint
         | DropReason::Malformed => true,
-        DropReason::UnknownPod | DropReason::UntrustedTunnel | DropReason::TtlExpired | DropReason::RedirectFailed => {
-            false
-        }
+        DropReason::UnknownPod
+        | DropReason::UntrustedTunnel
+        | DropReason::TtlExpired
+        | DropReason::RedirectFailed
+        | DropReason::ServiceWithoutLocalEndpoint
+        | DropReason::ServiceSourceRefused
+        | DropReason::ServicePortsExhausted
+        | DropReason::ServiceUnknownConnection
+        | DropReason::ServiceUnroutable => false,
     }
 }

@@ -126,14 +126,16 @@ impl Troubles {
             .iter()
             .chain(&self.apply)
             .chain(&self.watch)
+            .chain(&self.service_watch)
+            .chain(&self.services)
             .chain(&self.plan)
             .chain(&self.addresses)
             .chain(&self.adopted)
             .chain(self.claims.values())
             .chain(&self.configuration)
             .chain(&self.audit)
+            .chain(&self.path_mtus)
             .map(ToString::to_string)
             .collect()
-            .chain(&self.path_mtus)
     }
 }

@@ -33,6 +33,11 @@ pub(crate) struct Pens {
 // === impl Pens ===
 
 impl Pens {
+    /// For others who tell people something.
+    pub(crate) fn events(&self) -> Events {
+        self.events.clone()
+    }
+
     pub(crate) fn new(cluster: &Cluster, node: &NodeName) -> Pens {
         Pens {
             node: node.clone(),
@@ -160,7 +165,7 @@ pub(crate) async fn follow(mut watched: SnapshotWatch, owner: Handle) {
     }
 }
 
-fn watch_failures(health: &WatchHealth) -> Vec<Failure> {
+pub(super) fn watch_failures(health: &WatchHealth) -> Vec<Failure> {
     let failing = health
         .failing
         .iter()
@@ -168,7 +173,7 @@ fn watch_failures(health: &WatchHealth) -> Vec<Failure> {
     failing.chain(health.invalid.iter().map(|object| failure(object, LISTED))).collect()
 }
 
-fn logged(error: &dyn Diagnose) -> Failure {
+pub(super) fn logged(error: &dyn Diagnose) -> Failure {
     let failure = failure(error, LISTED);
     tracing::warn!(id = failure.id, fix = failure.fix, "{}", failure.message);
     failure

@@ -1,12 +1,13 @@
 //! The agent's Unix socket: one request per connection, see `seaway_model::agent_api`.
 
 use std::fs::{self, Permissions};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use seaway_model::agent_api::{Answer, DropEvent, Request};
+use seaway_model::agent_api::{Answer, DropEvent, Failure, Request};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
@@ -15,8 +16,10 @@ use tokio_util::sync::CancellationToken;
 use super::message;
 use crate::AgentError;
 use crate::error::agent_failure;
+use crate::feed::Feed;
 use crate::metrics::AgentMetrics;
 use crate::owner::{Message, Question};
+use crate::services::ServicesHandle;
 
 /// Connections served at once; a node has at most some hundred pods.
 const CONNECTION_LIMIT: usize = 512;
@@ -29,6 +32,9 @@ pub(crate) struct Desk {
     pub(crate) inbox: mpsc::Sender<Message>,
     pub(crate) drops: broadcast::Sender<DropEvent>,
     pub(crate) metrics: AgentMetrics,
+    pub(crate) feed: Feed,
+    /// None: Services are served by somebody else.
+    pub(crate) services: Option<ServicesHandle>,
 }
 
 /// Listens for root only. The caller holds the lock of the directory, so whatever
@@ -93,19 +99,47 @@ async fn converse(mut stream: UnixStream, desk: &Desk) {
     };
     match serde_json::from_slice(&text) {
         Ok(Request::Monitor) => monitor(stream, desk).await,
+        Ok(Request::Follow { .. }) => follow(stream, &desk.feed).await,
+        Ok(Request::Services { question }) => {
+            let answer = match &desk.services {
+                Some(services) => services.ask(question).await,
+                None => Err(agent_failure(&AgentError::ServicesDisabled)),
+            };
+            let answer = answer.map_or_else(Answer::Failed, |report| Answer::Services { report });
+            say(&mut stream, &answer).await;
+        }
         Ok(request) => {
-            let (reply, answer) = oneshot::channel();
-            let question = Question { request, namespace, reply, received: Instant::now() };
-            // Waits when the owner is busy: the client waits with us.
-            let sent = desk.inbox.send(Message::Request(question)).await;
-            match (sent, answer.await) {
-                (Ok(()), Ok(answer)) => {
-                    say(&mut stream, &answer).await;
-                }
-                _ => refuse(&mut stream, &AgentError::Stopping).await,
+            let also_services = matches!(request, Request::Audit);
+            let mut answer = ask_owner(request, namespace, desk).await;
+            if let (true, Some(services)) = (also_services, &desk.services) {
+                answer = with_services(answer, services.audit().await);
             }
+            say(&mut stream, &answer).await;
         }
         Err(error) => refuse(&mut stream, &AgentError::RequestMalformed { problem: error.to_string() }).await,
+    }
+}
+
+async fn ask_owner(request: Request, namespace: Option<OwnedFd>, desk: &Desk) -> Answer {
+    let (reply, answer) = oneshot::channel();
+    let question = Question { request, namespace, reply, received: Instant::now() };
+    // Waits when the owner is busy: the client waits with us.
+    let sent = desk.inbox.send(Message::Request(question)).await;
+    match (sent, answer.await) {
+        (Ok(()), Ok(answer)) => answer,
+        _ => Answer::Failed(agent_failure(&AgentError::Stopping)),
+    }
+}
+
+/// One answer of two audits; a failure of either is the answer.
+fn with_services(answer: Answer, services: Result<Vec<String>, Failure>) -> Answer {
+    match (answer, services) {
+        (Answer::Audited { mut differences }, Ok(more)) => {
+            differences.extend(more);
+            Answer::Audited { differences }
+        }
+        (Answer::Audited { .. }, Err(failure)) => Answer::Failed(failure),
+        (other, _) => other,
     }
 }
 
@@ -126,6 +160,34 @@ async fn monitor(mut stream: UnixStream, desk: &Desk) {
         };
         if !say(&mut stream, &answer).await {
             return;
+        }
+    }
+}
+
+/// Tells everything, then every change, until the follower leaves. One that is too slow for the
+/// changes begins again.
+async fn follow(mut stream: UnixStream, feed: &Feed) {
+    loop {
+        let mut following = feed.follow();
+        for changes in std::mem::take(&mut following.beginning) {
+            if !say(&mut stream, &Answer::Changes { changes }).await {
+                return;
+            }
+        }
+        loop {
+            let told = tokio::select! {
+                told = following.batches.recv() => told,
+                () = client_left(&stream) => return,
+            };
+            match told {
+                Ok(changes) => {
+                    if !say(&mut stream, &Answer::Changes { changes: changes.to_vec() }).await {
+                        return;
+                    }
+                }
+                Err(broadcast::error::RecvError::Lagged(_)) => break,
+                Err(broadcast::error::RecvError::Closed) => return,
+            }
         }
     }
 }

@@ -73,6 +73,7 @@ impl Rig {
             proc_sys: "/proc/sys".into(),
             run: "/run/seaway".into(),
             bpf: "/run/bpf/seaway".into(),
+            cgroup: "/sys/fs/cgroup".into(),
             cni_configuration: "/run/net.d".into(),
             cni_programs: "/run/cni-bin".into(),
         };
@@ -106,6 +107,7 @@ impl Rig {
             host: Box::new(ToldHost { inner: KernelHost { paths: self.paths.clone(), cni: self.cni() }, written }),
             run_directory: self.paths.run.clone(),
             audit_interval: None,
+            services: None,
             registry: Registry::default(),
         };
         let (core, wishes) = self.runtime.block_on(Core::start(parts, CancellationToken::new())).unwrap();

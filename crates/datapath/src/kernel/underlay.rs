@@ -15,6 +15,13 @@ pub fn underlay(node_addresses: &[IpAddr]) -> Result<Underlay, DatapathError> {
     find(&mut Netlink::route()?, node_addresses)
 }
 
+/// All addresses of this node's devices, without link-local and loopback ones.
+pub fn host_addresses() -> Result<Vec<IpAddr>, DatapathError> {
+    let answers = Netlink::route()?.dump(&address::get_all())?;
+    let held = answers.iter().filter_map(|(kind, body)| address::parse(*kind, body));
+    Ok(held.filter(|held| !held.link_local).map(|held| held.address.addr()).filter(|held| !held.is_loopback()).collect())
+}
+
 pub(super) fn find(netlink: &mut Netlink, node_addresses: &[IpAddr]) -> Result<Underlay, DatapathError> {
     let links = netlink.dump(&link::get_all())?;
     let addresses = netlink.dump(&address::get_all())?;
@@ -35,7 +42,7 @@ pub(super) fn find(netlink: &mut Netlink, node_addresses: &[IpAddr]) -> Result<U
             .filter(|held| held.index == device.index && !held.link_local)
             .map(|held| held.address)
             .collect(),
+        path_mtus_bytes: BTreeMap::new(),
         device: device.name,
     })
 }
-        path_mtus_bytes: BTreeMap::new(),

@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
 use k8s_openapi::api::networking::v1 as networking;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use seaway_model::labels::Labels;
 use seaway_model::service::{
@@ -225,8 +226,16 @@ pub(crate) fn slice(object: &discovery::EndpointSlice) -> (EndpointSlice, Vec<In
             .flatten()
             .map(|one| endpoint(&mut flaws, one, address_type, namespace))
             .collect(),
+        changed_at_milliseconds: changed_at(object),
     };
     (converted, flaws.found)
+}
+
+/// A time that cannot be read is none: it only feeds a metric.
+fn changed_at(object: &discovery::EndpointSlice) -> Option<i64> {
+    let text = object.metadata.annotations.as_ref()?.get("endpoints.kubernetes.io/last-change-trigger-time")?;
+    let time = serde_json::from_value::<MicroTime>(text.as_str().into()).ok()?;
+    Some(time.0.as_millisecond())
 }
 
 fn endpoint_port(flaws: &mut Flaws, port: &discovery::EndpointPort) -> Option<EndpointPort> {

@@ -51,7 +51,7 @@ pub fn url(machine: &Machine, api: &ApiClient, request: &UrlRequest, progress: &
     let port = choose_port(&object, request)?;
     let target = match machine.spec().services {
         ServicesChoice::None => endpoint(api, request, &port)?,
-        ServicesChoice::KubeProxy(_) => match cluster_address(&object) {
+        ServicesChoice::Seaway | ServicesChoice::KubeProxy(_) => match cluster_address(&object) {
             Some(address) => SocketAddr::new(address, port.number),
             None => endpoint(api, request, &port)?,
         },

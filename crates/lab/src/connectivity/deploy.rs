@@ -52,7 +52,7 @@ pub fn deploy(machine: &Machine, api: &ApiClient) -> Result<Topology> {
     }
     let service = match spec.services {
         ServicesChoice::None => None,
-        ServicesChoice::KubeProxy(_) => Some(service(api)?),
+        ServicesChoice::Seaway | ServicesChoice::KubeProxy(_) => Some(service(api)?),
     };
     let dns = match (spec.dns, &service) {
         (DnsChoice::Coredns, Some(_)) => spec.dns_addresses(),

@@ -36,6 +36,8 @@ pub enum NetworkChoice {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum ServicesChoice {
+    /// Seaway's agents.
+    Seaway,
     /// kube-proxy in the given mode.
     KubeProxy(ProxyMode),
     /// Nobody.
@@ -155,7 +157,8 @@ choice_words!(NetworkChoice, "seaway, flannel, bridge, none", {
     "none" => Self::None,
 });
 
-choice_words!(ServicesChoice, "kube-proxy, kube-proxy:nftables, kube-proxy:iptables, none", {
+choice_words!(ServicesChoice, "seaway, kube-proxy, kube-proxy:nftables, kube-proxy:iptables, none", {
+    "seaway" => Self::Seaway,
     "kube-proxy:nftables" | "kube-proxy" => Self::KubeProxy(ProxyMode::Nftables),
     "kube-proxy:iptables" => Self::KubeProxy(ProxyMode::Iptables),
     "none" => Self::None,
@@ -182,6 +185,16 @@ choice_words!(IpamChoice, "pools, nodePodCIDRs", {
     "pools" => Self::Pools,
     "nodePodCIDRs" => Self::NodePodCidrs,
 });
+
+// === impl ServicesChoice ===
+
+impl ServicesChoice {
+    /// Whether Seaway serves Services.
+    #[must_use]
+    pub fn is_seaway(self) -> bool {
+        self == Self::Seaway
+    }
+}
 
 // === impl Families ===
 

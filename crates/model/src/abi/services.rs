@@ -48,7 +48,7 @@ abi_structs! {
     }
 
     /// A backend (map `sw_backends`). By Walker's alias method: a random slot is taken, and its
-    /// alias instead when a second random number is above the threshold.
+    /// alias instead when a second random number is not below the threshold.
     struct Backend as "sw_backend" {
         /// Address; IPv4 is mapped.
         address: [u8; 16] as "__u8[16]",
@@ -56,7 +56,7 @@ abi_structs! {
         port: u16 as "__be16",
         /// `SW_BACKEND_*`.
         flags: u16 as "__u16",
-        /// Largest random number that stays with this slot; all ones: each.
+        /// Random numbers below stay with this slot; all ones: each.
         alias_threshold: u32 as "__u32",
         /// Slot taken otherwise.
         alias: u32 as "__u32",

@@ -155,7 +155,8 @@ mod tests {
     use super::*;
 
     fn slice(name: &str) -> (SliceRef, EndpointSlice) {
-        let slice = EndpointSlice { changed_at_milliseconds: None,
+        let slice = EndpointSlice {
+            changed_at_milliseconds: None,
             service: Some("web".into()),
             address_type: AddressType::IPv4,
             ports: Vec::new(),

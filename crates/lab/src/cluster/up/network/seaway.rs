@@ -71,6 +71,7 @@ fn set_configuration(object: &mut Value, api_server: &[IpAddr], spec: &LabSpec) 
         if let Some(address) = api_server.first() {
             fields.insert("apiServer".to_owned(), json!({ "host": address, "port": API_SERVER_PORT }));
         }
+        fields.insert("services".to_owned(), json!({ "enabled": spec.services.is_seaway() }));
         fields.insert("serviceCIDRs".to_owned(), json!(spec.service_ranges()));
         fields.insert("backend".to_owned(), json!(spec.seaway.backend));
         fields.insert("nodeBackends".to_owned(), json!(spec.seaway.node_backends));
