@@ -31,6 +31,15 @@
 #define SW_KIND_LOAD_BALANCER 2
 #define SW_KIND_NODE_PORT 3
 #define SW_BACKEND_LOCAL 1
+#define SW_CONNTRACK_FORWARD 1
+#define SW_CONNTRACK_REPLIED 2
+#define SW_CONNTRACK_CLIENT_DONE 4
+#define SW_CONNTRACK_BACKEND_DONE 8
+#define SW_CONNTRACK_RESET 16
+#define SW_CONNTRACK_DIRECT_RETURN 32
+#define SW_CONNTRACK_COUNTED 64
+#define SW_CONNTRACK_BETWEEN_PODS 128
+#define SW_TRANSLATED_POD_SLOTS 4096
 
 /* Why a packet was dropped. */
 enum sw_drop_reason {
@@ -54,10 +63,20 @@ enum sw_drop_reason {
 	SW_DROP_TTL_EXPIRED = 9,
 	/* The kernel could not hand the packet to the interface chosen for it. */
 	SW_DROP_REDIRECT_FAILED = 10,
+	/* A Service's policy is Local and this node has no endpoint of it. */
+	SW_DROP_SERVICE_WITHOUT_LOCAL_ENDPOINT = 11,
+	/* The client is in none of the source ranges of the load balancer's address. */
+	SW_DROP_SERVICE_SOURCE_REFUSED = 12,
+	/* No source port was free for another connection to the chosen endpoint of a Service. */
+	SW_DROP_SERVICE_PORTS_EXHAUSTED = 13,
+	/* A packet in the middle of a connection to a Service's address, of which this node knows nothing. */
+	SW_DROP_SERVICE_UNKNOWN_CONNECTION = 14,
+	/* The node has no route, or no address of its own, to carry a Service's packet on. */
+	SW_DROP_SERVICE_UNROUTABLE = 15,
 };
 
 /* One more than the largest reason: size of tables indexed by reason. */
-#define SW_DROP_REASONS 11
+#define SW_DROP_REASONS 16
 
 /* An address of either family; IPv4 is mapped (`::ffff:a.b.c.d`), network byte order. */
 struct sw_address {
@@ -214,10 +233,16 @@ struct sw_settings {
 	__u32 events_per_second;
 	/* Most tokens a CPU's event budget holds. */
 	__u32 event_burst;
-	/* Explicit padding, zero. */
-	__u32 pad;
+	/* 1: packets of Services are translated; 0: they are others' concern. */
+	__u32 services;
+	/* UDP port of the tunnel between nodes, network byte order. */
+	__be16 tunnel_port;
+	/* First port of this node's addresses that translated connections may take. */
+	__u16 first_service_port;
+	/* How many of them there are; at least 1. */
+	__u32 service_ports;
 };
-_Static_assert(sizeof(struct sw_settings) == 16, "sw_settings has the size Rust gives it");
+_Static_assert(sizeof(struct sw_settings) == 24, "sw_settings has the size Rust gives it");
 
 /* Key of `sw_services`: where clients reach a Service. An all-zero address stands for every NodePort address of IPv6, an all-zero one that is mapped (`::ffff:0.0.0.0`) for those of IPv4. */
 struct sw_service_key {
@@ -262,7 +287,7 @@ struct sw_backend_key {
 };
 _Static_assert(sizeof(struct sw_backend_key) == 8, "sw_backend_key has the size Rust gives it");
 
-/* A backend (map `sw_backends`). By Walker's alias method: a random slot is taken, and its alias instead when a second random number is above the threshold. */
+/* A backend (map `sw_backends`). By Walker's alias method: a random slot is taken, and its alias instead when a second random number is not below the threshold. */
 struct sw_backend {
 	/* Address; IPv4 is mapped. */
 	__u8 address[16];
@@ -270,7 +295,7 @@ struct sw_backend {
 	__be16 port;
 	/* `SW_BACKEND_*`. */
 	__u16 flags;
-	/* Largest random number that stays with this slot; all ones: each. */
+	/* Random numbers below stay with this slot; all ones: each. */
 	__u32 alias_threshold;
 	/* Slot taken otherwise. */
 	__u32 alias;
@@ -423,5 +448,63 @@ struct sw_socket_settings {
 	__u32 udp_idle_seconds;
 };
 _Static_assert(sizeof(struct sw_socket_settings) == 8, "sw_socket_settings has the size Rust gives it");
+
+/* Key of `sw_conntrack`: a packet's ends, as they are before it is translated. */
+struct sw_conntrack_key {
+	/* Source address; IPv4 is mapped. */
+	__u8 source[16];
+	/* Destination address; IPv4 is mapped. */
+	__u8 destination[16];
+	/* Source port, network byte order. */
+	__be16 source_port;
+	/* Destination port, network byte order. */
+	__be16 destination_port;
+	/* IP protocol. */
+	__u32 protocol;
+};
+_Static_assert(sizeof(struct sw_conntrack_key) == 40, "sw_conntrack_key has the size Rust gives it");
+
+/* What becomes of such packets (map `sw_conntrack`). The other direction's key is this entry's ends, swapped; flags are the same in both but for `SW_CONNTRACK_FORWARD`. */
+struct sw_conntrack_entry {
+	/* When a packet of either direction was seen, a second ago at most, `bpf_ktime_get_ns`. */
+	__u64 last_seen_nanos;
+	/* Source address after translation. */
+	__u8 source[16];
+	/* Destination address after translation. */
+	__u8 destination[16];
+	/* Source port after translation, network byte order. */
+	__be16 source_port;
+	/* Destination port after translation, network byte order. */
+	__be16 destination_port;
+	/* Number of the frontend. */
+	__u32 service_id;
+	/* `SW_CONNTRACK_*`. */
+	__u32 flags;
+	/* Explicit padding, zero. */
+	__u32 pad;
+};
+_Static_assert(sizeof(struct sw_conntrack_entry) == 56, "sw_conntrack_entry has the size Rust gives it");
+
+/* Key of `sw_fragments`: the fragments of one packet. */
+struct sw_fragment_key {
+	/* Source address; IPv4 is mapped. */
+	__u8 source[16];
+	/* Destination address; IPv4 is mapped. */
+	__u8 destination[16];
+	/* Identification, network byte order. */
+	__be32 identification;
+	/* IP protocol. */
+	__u32 protocol;
+};
+_Static_assert(sizeof(struct sw_fragment_key) == 40, "sw_fragment_key has the size Rust gives it");
+
+/* What only the first fragment of a packet tells (map `sw_fragments`). */
+struct sw_fragment_ports {
+	/* Source port, network byte order. */
+	__be16 source_port;
+	/* Destination port, network byte order. */
+	__be16 destination_port;
+};
+_Static_assert(sizeof(struct sw_fragment_ports) == 4, "sw_fragment_ports has the size Rust gives it");
 
 #endif

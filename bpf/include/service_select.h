@@ -170,7 +170,7 @@ SW_INLINE __u32 sw_random_slot(__u32 set, __u32 count)
 	struct sw_backend_key key = { .set = set, .slot = sw_random_below(count) };
 	struct sw_backend *backend = bpf_map_lookup_elem(&sw_backends, &key);
 
-	if (backend && backend->alias_threshold != ~0U && bpf_get_prandom_u32() > backend->alias_threshold)
+	if (backend && backend->alias_threshold != ~0U && bpf_get_prandom_u32() >= backend->alias_threshold)
 		return backend->alias;
 	return key.slot;
 }

@@ -4,6 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, process};
 
+/// Objects: `NAME.c` becomes `NAME.o`.
+const OBJECTS: &[&str] = &["seaway.bpf", "seaway_sock.bpf"];
+
 /// Compilers tried in order, unless `SEAWAY_CLANG` names one.
 const COMPILERS: &[&str] = &["clang-19", "clang", "clang-20", "clang-18", "clang-17", "clang-16"];
 
@@ -12,12 +15,13 @@ fn main() {
     let sources = manifest.join("../../bpf");
     println!("cargo:rerun-if-changed={}", sources.display());
     println!("cargo:rerun-if-env-changed=SEAWAY_CLANG");
-    let object = PathBuf::from(variable("OUT_DIR")).join("seaway.bpf.o");
     let compiler = find_compiler();
-    match compile_command(&compiler, &sources, &object).status() {
-        Ok(status) if status.success() => {}
-        Ok(status) => fail(&format!("{compiler} could not compile the kernel programs ({status}); see above")),
-        Err(error) => fail(&format!("{compiler} could not be run: {error}")),
+    for object in OBJECTS {
+        match compile_command(&compiler, &sources, object).status() {
+            Ok(status) if status.success() => {}
+            Ok(status) => fail(&format!("{compiler} could not compile {object}.c ({status}); see above")),
+            Err(error) => fail(&format!("{compiler} could not be run: {error}")),
+        }
     }
 }
 
@@ -36,7 +40,7 @@ fn find_compiler() -> String {
 }
 
 /// `-mcpu=v3` (32-bit jumps) is what kernels from 5.1 on know; we ask for 5.10.
-fn compile_command(compiler: &str, sources: &Path, object: &Path) -> Command {
+fn compile_command(compiler: &str, sources: &Path, object: &str) -> Command {
     let endian = if variable("CARGO_CFG_TARGET_ENDIAN") == "big" { "bpfeb" } else { "bpfel" };
     let mut command = Command::new(compiler);
     command.args(["-target", endian, "-mcpu=v3", "-O2", "-g", "-Wall", "-Wextra", "-Werror"]);
@@ -50,7 +54,8 @@ fn compile_command(compiler: &str, sources: &Path, object: &Path) -> Command {
     if Path::new(&uapi).is_dir() {
         command.arg("-isystem").arg(uapi);
     }
-    command.arg("-c").arg(sources.join("seaway.bpf.c")).arg("-o").arg(object);
+    command.arg("-c").arg(sources.join(format!("{object}.c")));
+    command.arg("-o").arg(PathBuf::from(variable("OUT_DIR")).join(format!("{object}.o")));
     command
 }
 

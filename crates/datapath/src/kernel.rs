@@ -25,4 +25,4 @@ mod underlay;
 pub use node::{Options, open};
 pub use path_mtu::path_mtus;
 pub use probe::probe;
-pub use underlay::underlay;
+pub use underlay::{host_addresses, underlay};

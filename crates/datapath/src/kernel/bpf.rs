@@ -12,9 +12,10 @@ mod error;
 mod event;
 mod events;
 mod hook;
-mod object;
+pub(super) mod object;
 mod probe;
-mod sys;
+mod service_tables;
+pub(super) mod sys;
 mod table;
 #[cfg(test)]
 pub(super) mod tests;
@@ -35,9 +36,11 @@ pub use event::{MalformedEvent, decode_event};
 pub use hook::{Attachment, Hook, Program};
 pub use object::ReplacedMap;
 pub use probe::{BpfSupport, probe};
+pub use service_tables::ServiceTables;
 
 use events::EventReader;
 use hook::Hooks;
+use object::{EmbeddedObject, ObjectConfig};
 use table::Table;
 
 /// How to attach programs.
@@ -70,6 +73,24 @@ pub struct FastPathConfig {
     pub event_burst: u32,
     /// How programs are attached.
     pub hook: HookChoice,
+    /// How much the Services' maps hold.
+    pub service_tables: ServiceTables,
+    /// UDP port of the tunnel between nodes.
+    pub tunnel_port: u16,
+    /// Translate packets of Services; none: others do.
+    pub services: Option<ServicePackets>,
+}
+
+/// How packets of Services are translated, where no socket was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServicePackets {
+    /// Connections tracked; each takes about 350 bytes, at once.
+    pub max_connections: u32,
+    /// First port of the node's addresses that backends see instead of a client's. The range should
+    /// be free of ports that processes get on their own and of NodePorts.
+    pub first_port: u16,
+    /// Last of these ports.
+    pub last_port: u16,
 }
 
 /// What [`FastPath::load_or_adopt`] found.
@@ -115,7 +136,47 @@ impl Default for FastPathConfig {
             events_per_second: 500,
             event_burst: 1_000,
             hook: HookChoice::Best,
+            service_tables: ServiceTables::default(),
+            tunnel_port: 4789,
+            services: None,
         }
+    }
+}
+
+// === impl ServicePackets ===
+
+impl Default for ServicePackets {
+    fn default() -> Self {
+        Self { max_connections: 131_072, first_port: 1_024, last_port: 29_999 }
+    }
+}
+
+// === impl FastPathConfig ===
+
+impl FastPathConfig {
+    fn settings(&self) -> abi::Settings {
+        let packets = self.services.unwrap_or_default();
+        abi::Settings {
+            remember_stack_flows: self.remember_stack_flows.into(),
+            events_per_second: self.events_per_second,
+            event_burst: self.event_burst,
+            services: self.services.is_some().into(),
+            tunnel_port: self.tunnel_port.to_be(),
+            first_service_port: packets.first_port,
+            service_ports: u32::from(packets.last_port.saturating_sub(packets.first_port)) + 1,
+        }
+    }
+
+    /// Sizes of maps, for either object.
+    pub(super) fn max_entries(&self) -> BTreeMap<&'static str, u32> {
+        let mut sizes = self.service_tables.max_entries();
+        sizes.insert("sw_stack_flows", self.max_stack_flows);
+        // Two directions each. Without Services they are never used, and as small as maps can be.
+        sizes.insert("sw_conntrack", self.services.map_or(1, |packets| packets.max_connections.saturating_mul(2)));
+        if self.services.is_none() {
+            sizes.extend([("sw_fragments", 1), ("sw_backend_flows", 1)]);
+        }
+        sizes
     }
 }
 
@@ -133,7 +194,10 @@ impl FastPath {
             HookChoice::Best | HookChoice::Clsact => Hook::Clsact,
         };
         let plain_pod_hook = if config.hook == HookChoice::Best { Hook::Clsact } else { hook };
-        let mut loaded = object::load(&maps_dir, config)?;
+        let settings = config.settings();
+        let object_config =
+            ObjectConfig { settings: bytemuck::bytes_of(&settings), max_entries: &config.max_entries() };
+        let mut loaded = object::load(&maps_dir, EmbeddedObject::Packets, &object_config)?;
         let mut programs = BTreeMap::new();
         for program in Program::ALL {
             let missing = || BpfError::MissingPart { what: "program", name: program.name().to_owned() };
@@ -344,16 +408,16 @@ fn table<K: bytemuck::Pod, V: bytemuck::Pod>((name, map): (&'static str, MapHand
     Table::new(name, map)
 }
 
-fn maps_dir(pin_dir: &Path) -> PathBuf {
+pub(super) fn maps_dir(pin_dir: &Path) -> PathBuf {
     pin_dir.join("maps")
 }
 
-fn links_dir(pin_dir: &Path) -> PathBuf {
+pub(super) fn links_dir(pin_dir: &Path) -> PathBuf {
     pin_dir.join("links")
 }
 
 /// Makes a folder and checks that pins in it outlive us.
-fn prepare_folder(path: &Path) -> Result<(), BpfError> {
+pub(super) fn prepare_folder(path: &Path) -> Result<(), BpfError> {
     let failed = |operation, source| BpfError::Pin { operation, path: path.to_owned(), source };
     fs::create_dir_all(path).map_err(|source| failed("create", source))?;
     let folder = File::open(path).map_err(|source| failed("open", source))?;

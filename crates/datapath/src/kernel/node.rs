@@ -38,6 +38,9 @@ pub struct Options {
     pub pin_dir: PathBuf,
     /// `/proc/sys`, as this process sees a writable one.
     pub proc_sys: PathBuf,
+    /// Root of the node's cgroup v2 hierarchy, or of the folder that holds all hierarchies.
+    /// Programs for sockets go there.
+    pub cgroup_root: PathBuf,
     /// Settings of the BPF programs.
     pub fast_path: FastPathConfig,
 }
@@ -75,6 +78,7 @@ impl Default for Options {
             node_addresses: Vec::new(),
             pin_dir: PathBuf::from("/sys/fs/bpf/seaway"),
             proc_sys: PathBuf::from("/proc/sys"),
+            cgroup_root: PathBuf::from("/sys/fs/cgroup"),
             fast_path: FastPathConfig::default(),
         }
     }

@@ -80,6 +80,32 @@ pub enum BpfError {
         /// The kernel's answer.
         source: io::Error,
     },
+    /// A map has no room for what should be written.
+    #[error("map {map} is full: it holds {limit} entries, or the kernel has no memory for more")]
+    MapFull {
+        /// Its name.
+        map: String,
+        /// Entries it may hold.
+        limit: u64,
+    },
+    /// The root of the cgroup hierarchy cannot be used.
+    #[error("{path} is not the root of a cgroup v2 hierarchy, on which programs for sockets go: {source}")]
+    CgroupRoot {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A program cannot be put on the cgroup hierarchy.
+    #[error("cannot attach program {program} to cgroup {path}: {source}")]
+    AttachCgroup {
+        /// Which program.
+        program: &'static str,
+        /// Which cgroup.
+        path: PathBuf,
+        /// The kernel's answer.
+        source: io::Error,
+    },
     /// The ring buffer of events cannot be read.
     #[error("cannot read events of the fast path: {source}")]
     Events {
@@ -102,6 +128,9 @@ impl Diagnose for BpfError {
             Self::Attach { .. } => 336,
             Self::Detach { .. } => 337,
             Self::Events { .. } => 338,
+            Self::MapFull { .. } => 339,
+            Self::CgroupRoot { .. } => 340,
+            Self::AttachCgroup { .. } => 341,
         })
     }
 
@@ -122,6 +151,16 @@ impl Diagnose for BpfError {
             Self::MapLayout { .. } => "another version left the map: restart the agent, which replaces it".into(),
             Self::Attach { .. } => "the interface may have gone; the audit tries again".into(),
             Self::Detach { .. } => "run `seaway audit` on the node".into(),
+            Self::MapFull { .. } => {
+                "raise its size in the configuration, or remove Services; what did not fit stays as it was".into()
+            }
+            Self::CgroupRoot { path, .. } => format!(
+                "mount cgroup v2 on the node and pass its root into the agent's container at {}",
+                path.display()
+            ),
+            Self::AttachCgroup { .. } => {
+                "run `seaway check --pre` on the node: programs for sockets need CONFIG_CGROUP_BPF".into()
+            }
             Self::Events { .. } => "restart the agent; packets are not affected".into(),
         }
     }

@@ -1,4 +1,5 @@
-//! Loading the embedded object: settings in, maps adopted or made, programs out.
+//! Loading an embedded object: settings in, maps adopted or made, programs out. There are
+//! two, one for packets and one for sockets; they meet in maps of one name.
 //!
 //! A pinned map of the same layout is used on, with everything in it. One of another
 //! layout (an upgrade changed it) is replaced: the new map takes over its entries when
@@ -10,33 +11,49 @@ use std::fs;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use libbpf_rs::{MapCore as _, MapFlags, MapHandle, MapInfo, MapType, Object, ObjectBuilder, OpenMapMut, OpenObject};
-use seaway_model::abi;
-
-use super::FastPathConfig;
 use super::error::BpfError;
 use super::sys;
+use libbpf_rs::{MapCore as _, MapFlags, MapHandle, MapInfo, MapType, Object, ObjectBuilder, OpenMapMut, OpenObject};
 
-/// The object, at an address that suits an ELF header.
+/// An object, at an address that suits an ELF header.
 #[repr(align(8))]
 struct Aligned<T: ?Sized>(T);
-static OBJECT: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/seaway.bpf.o")));
+static PACKETS: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/seaway.bpf.o")));
+static SOCKETS: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/seaway_sock.bpf.o")));
 
 /// Maps with this prefix are pinned; the others hold the programs' constants.
 const PINNED_PREFIX: &str = "sw_";
-/// Name of the map that holds [`abi::Settings`].
+/// Name of the map that holds an object's constants.
 const SETTINGS_MAP: &str = ".rodata.settings";
 
+/// Which object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::kernel) enum EmbeddedObject {
+    /// Programs for traffic control hooks.
+    Packets,
+    /// Programs for sockets.
+    Sockets,
+}
+
+/// What an object is told before it is loaded.
+pub(in crate::kernel) struct ObjectConfig<'a> {
+    /// The struct of constants that the object has.
+    pub(in crate::kernel) settings: &'a [u8],
+    /// Sizes of maps by name, where they are not the default. Names that the object lacks
+    /// are for the other.
+    pub(in crate::kernel) max_entries: &'a BTreeMap<&'static str, u32>,
+}
+
 /// What is in the kernel after loading.
-pub(super) struct Loaded {
+pub(in crate::kernel) struct Loaded {
     /// Maps by name.
-    pub(super) maps: BTreeMap<String, MapHandle>,
+    pub(in crate::kernel) maps: BTreeMap<String, MapHandle>,
     /// Programs by name.
-    pub(super) programs: BTreeMap<String, OwnedFd>,
+    pub(in crate::kernel) programs: BTreeMap<String, OwnedFd>,
     /// Maps of an earlier run that are used on.
-    pub(super) reused: Vec<String>,
+    pub(in crate::kernel) reused: Vec<String>,
     /// Maps of an earlier run that had another layout.
-    pub(super) replaced: Vec<ReplacedMap>,
+    pub(in crate::kernel) replaced: Vec<ReplacedMap>,
 }
 
 /// A map whose layout changed.
@@ -58,10 +75,18 @@ struct Layout {
     flags: u32,
 }
 
-/// Loads the object, adopting the maps pinned in `maps_dir`.
-pub(super) fn load(maps_dir: &Path, config: &FastPathConfig) -> Result<Loaded, BpfError> {
+/// Loads an object, adopting the maps pinned in `maps_dir`.
+pub(in crate::kernel) fn load(
+    maps_dir: &Path,
+    object: EmbeddedObject,
+    config: &ObjectConfig<'_>,
+) -> Result<Loaded, BpfError> {
     route_libbpf_log();
-    let mut open = ObjectBuilder::default().open_memory(&OBJECT.0).map_err(|error| load_error(&error))?;
+    let bytes = match object {
+        EmbeddedObject::Packets => &PACKETS.0,
+        EmbeddedObject::Sockets => &SOCKETS.0,
+    };
+    let mut open = ObjectBuilder::default().open_memory(bytes).map_err(|error| load_error(&error))?;
     apply_config(&mut open, config)?;
     let mut old_maps = BTreeMap::new();
     let mut reused = Vec::new();
@@ -95,24 +120,15 @@ pub(super) fn remove_pins(maps_dir: &Path) -> Result<(), BpfError> {
     fs::remove_dir(maps_dir).map_err(|error| failed("remove", error))
 }
 
-fn apply_config(open: &mut OpenObject, config: &FastPathConfig) -> Result<(), BpfError> {
-    let settings = abi::Settings {
-        remember_stack_flows: config.remember_stack_flows.into(),
-        events_per_second: config.events_per_second,
-        event_burst: config.event_burst,
-        pad: 0,
-    };
+fn apply_config(open: &mut OpenObject, config: &ObjectConfig<'_>) -> Result<(), BpfError> {
     let mut found_settings = false;
     for mut map in open.maps_mut() {
-        match map.name().to_str() {
-            Some(SETTINGS_MAP) => {
-                map.set_initial_value(bytemuck::bytes_of(&settings)).map_err(|error| load_error(&error))?;
-                found_settings = true;
-            }
-            Some("sw_stack_flows") => {
-                map.set_max_entries(config.max_stack_flows).map_err(|error| load_error(&error))?;
-            }
-            _ => {}
+        let name = map.name().to_string_lossy().into_owned();
+        if name == SETTINGS_MAP {
+            map.set_initial_value(config.settings).map_err(|error| load_error(&error))?;
+            found_settings = true;
+        } else if let Some(max_entries) = config.max_entries.get(name.as_str()) {
+            map.set_max_entries(*max_entries).map_err(|error| load_error(&error))?;
         }
     }
     if found_settings {

@@ -48,13 +48,13 @@ pub(super) fn attach_tcx(program: BorrowedFd<'_>, index: u32, direction: Directi
 }
 
 /// Replaces the program of a link; no packet sees neither.
-pub(super) fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+pub(in crate::kernel) fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: both descriptors are open for the duration of the call.
     check(unsafe { libbpf_sys::bpf_link_update(link.as_raw_fd(), program.as_raw_fd(), ptr::null()) }).map(drop)
 }
 
 /// Takes the link's program off its interface at once, whoever else holds the link.
-pub(super) fn detach_link(link: BorrowedFd<'_>) -> io::Result<()> {
+pub(in crate::kernel) fn detach_link(link: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: the descriptor is open for the duration of the call.
     check(unsafe { libbpf_sys::bpf_link_detach(link.as_raw_fd()) }).map(drop)
 }
@@ -73,14 +73,14 @@ pub(super) fn link_info(link: BorrowedFd<'_>) -> io::Result<TcxLink> {
 }
 
 /// Gives an object a name in a BPF file system.
-pub(super) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+pub(in crate::kernel) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     let path = c_path(path)?;
     // SAFETY: the path is a terminated string that outlives the call.
     check(unsafe { libbpf_sys::bpf_obj_pin(object.as_raw_fd(), path.as_ptr()) }).map(drop)
 }
 
 /// Opens a pinned object.
-pub(super) fn open_pinned(path: &Path) -> io::Result<OwnedFd> {
+pub(in crate::kernel) fn open_pinned(path: &Path) -> io::Result<OwnedFd> {
     let path = c_path(path)?;
     // SAFETY: the path is a terminated string that outlives the call.
     let fd = unsafe { libbpf_sys::bpf_obj_get(path.as_ptr()) };
@@ -179,6 +179,6 @@ fn c_path(path: &Path) -> io::Result<CString> {
 }
 
 /// libbpf returns negative error numbers.
-pub(super) fn check(result: i32) -> io::Result<i32> {
+pub(in crate::kernel) fn check(result: i32) -> io::Result<i32> {
     if result < 0 { Err(io::Error::from_raw_os_error(-result)) } else { Ok(result) }
 }

@@ -1,0 +1,159 @@
+//! Services in eBPF: sockets of this node are connected to backends directly, packets from
+//! elsewhere are translated where they enter.
+//!
+//! Start at [`EbpfServices`]. Pure: `image` (a plan in the maps' terms), `slot_table`
+//! (choice), `state` (what a change takes). Effects: `writer` (a batch), `adoption`
+//! (what an earlier process left), `audit`, `sockets` (programs on the cgroup root).
+#![allow(unsafe_code, reason = "calls into libbpf and libc that no crate wraps; each with its proof")]
+
+mod adoption;
+mod audit;
+mod image;
+mod map;
+mod node;
+mod slot_table;
+mod sockets;
+mod state;
+mod tables;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use seaway_model::abi::services::SocketSettings;
+use seaway_services::plan::PlanChange;
+
+use self::adoption::Leftovers;
+use self::sockets::SocketPrograms;
+use self::state::State;
+use self::tables::Tables;
+use self::writer::Writer;
+use crate::kernel::bpf::object::{self, EmbeddedObject, ObjectConfig};
+use crate::kernel::bpf::{self, BpfError};
+use crate::kernel::services::nftables::ServiceGuard;
+use crate::services::{ServiceDatapath, ServiceNode, ServiceReport, ServiceUsage};
+use crate::{DatapathError, DatapathErrors, Difference, Options};
+
+/// An unconnected UDP socket that was silent for that long may get another backend; as long as
+/// the host's connection tracking keeps a UDP stream.
+const UDP_IDLE_SECONDS: u32 = 120;
+
+/// The Services' data path of the node in whose network namespace it was opened.
+pub struct EbpfServices {
+    tables: Tables,
+    programs: SocketPrograms,
+    state: State,
+    /// Refuses and drops what sockets and packets have left untranslated.
+    guard: ServiceGuard,
+    host_netns_cookie: u64,
+    /// Programs of an earlier version run on old maps until everything was applied to the new.
+    attach_when_synced: bool,
+}
+
+// === impl EbpfServices ===
+
+impl EbpfServices {
+    /// Loads the programs for sockets and takes over what an earlier run left.
+    pub fn open(options: &Options) -> Result<Self, DatapathError> {
+        let (maps_dir, links_dir) = (bpf::maps_dir(&options.pin_dir), bpf::links_dir(&options.pin_dir));
+        bpf::prepare_folder(&maps_dir)?;
+        bpf::prepare_folder(&links_dir)?;
+        let settings =
+            SocketSettings { can_set_error: sockets::can_set_error().into(), udp_idle_seconds: UDP_IDLE_SECONDS };
+        let max_entries = options.fast_path.max_entries();
+        let config = ObjectConfig { settings: bytemuck::bytes_of(&settings), max_entries: &max_entries };
+        let mut loaded = object::load(&maps_dir, EmbeddedObject::Sockets, &config)?;
+        let tables = Tables::take(&mut loaded.maps)?;
+        let programs = SocketPrograms::new(links_dir, &options.cgroup_root, loaded.programs)?;
+        let emptied = loaded.replaced.iter().any(|map| !map.entries_kept && map.name != "sw_service_node");
+        let attach_when_synced = emptied && programs.are_attached();
+        if !attach_when_synced {
+            programs.attach()?;
+        }
+        let (leftovers, used) = Leftovers::read(&tables)?;
+        let host_netns_cookie =
+            node::netns_cookie().map_err(|source| BpfError::CgroupRoot { path: "/proc/self/ns/net".into(), source })?;
+        let state = State::over(leftovers, used);
+        let guard = ServiceGuard::open()?;
+        Ok(Self { tables, programs, state, guard, host_netns_cookie, attach_when_synced })
+    }
+
+    /// Takes the programs for sockets away, whichever version left them. Needs nothing loaded.
+    pub fn detach(options: &Options) -> Result<(), BpfError> {
+        sockets::detach_all(&bpf::links_dir(&options.pin_dir))
+    }
+}
+
+impl ServiceDatapath for EbpfServices {
+    fn set_node(&mut self, node: &ServiceNode) -> Result<(), DatapathError> {
+        node::write(&self.tables, node, self.host_netns_cookie)?;
+        self.guard.set_node(node)
+    }
+
+    fn apply(&mut self, changes: &[PlanChange]) -> Result<ServiceReport, DatapathError> {
+        // First, so that what loses its last endpoint is refused, not lost.
+        self.guard.apply(changes)?;
+        Ok(Writer::new(&self.tables, &mut self.state).apply(changes)?)
+    }
+
+    fn synced(&mut self) -> Result<ServiceReport, DatapathError> {
+        let live_frontends = self.state.frontends.values().map(|placed| placed.value.id).collect();
+        let removed = self.state.leftovers.sweep(&self.tables, &self.state.live_sets, &live_frontends)?;
+        self.state.used = self.state.used.minus(&removed);
+        self.guard.synced()?;
+        if self.attach_when_synced {
+            self.programs.attach()?;
+            self.attach_when_synced = false;
+        }
+        Ok(ServiceReport { writes: removed.total(), ..ServiceReport::default() })
+    }
+
+    fn audit(&mut self) -> Result<Vec<Difference>, DatapathError> {
+        let mut differences = audit::audit(&self.tables, &self.state)?;
+        let missing = self.programs.missing()?;
+        if !missing.is_empty() && !self.attach_when_synced {
+            self.programs.attach()?;
+        }
+        differences.extend(missing.into_iter().map(|program| Difference {
+            what: format!("program {program} was not on the cgroup root"),
+            cause: "Services for sockets of this node".to_owned(),
+        }));
+        differences.extend(self.guard.audit()?);
+        Ok(differences)
+    }
+
+    fn usage(&mut self) -> Result<ServiceUsage, DatapathError> {
+        let limits = self.tables.limits().into_iter().zip(self.state.used.by_table());
+        let tables = limits.map(|((name, limit), used)| (name.to_owned(), used, limit)).collect();
+        Ok(ServiceUsage { tables })
+    }
+
+    fn uninstall(&mut self) -> Result<(), DatapathErrors> {
+        let mut errors = DatapathErrors::default();
+        // Connected sockets stay connected to their backends. The maps stay, empty: the programs
+        // for packets use them as long as the fast path is there, and remove them with it.
+        errors.collect(self.programs.detach().map_err(DatapathError::from));
+        errors.collect(self.empty_maps().map_err(DatapathError::from));
+        errors.collect(self.guard.uninstall());
+        errors.into_result()
+    }
+}
+
+impl EbpfServices {
+    fn empty_maps(&mut self) -> Result<(), BpfError> {
+        fn keys<K: bytemuck::Pod, V: bytemuck::Pod>(map: &map::Map<K, V>) -> Result<Vec<K>, BpfError> {
+            Ok(map.entries()?.into_iter().map(|(key, _)| key).collect())
+        }
+        self.tables.services.remove_all(&keys(&self.tables.services)?)?;
+        self.tables.backends.remove_all(&keys(&self.tables.backends)?)?;
+        self.tables.members.remove_all(&keys(&self.tables.members)?)?;
+        self.tables.slot_tables.remove_all(&self.tables.slot_tables.keys())?;
+        self.tables.turns.remove_all(&self.tables.turns.keys())?;
+        self.tables.connections.remove_all(&self.tables.connections.keys())?;
+        self.tables.source_ranges.remove_all(&self.tables.source_ranges.keys())?;
+        self.tables.node_port_ips.remove_all(&self.tables.node_port_ips.keys())?;
+        self.tables.sockets.remove_all(&keys(&self.tables.sockets)?)?;
+        self.tables.affinity.remove_all(&keys(&self.tables.affinity)?)?;
+        self.state = State::default();
+        Ok(())
+    }
+}

@@ -1,0 +1,40 @@
+//! What is refused, and what is dropped (reject, drop and fall-through as kube-proxy has them).
+
+use std::io::ErrorKind;
+use std::net::UdpSocket;
+
+use seaway_model::Protocol::{Tcp, Udp};
+use seaway_services::plan::Reach;
+
+use super::plans::{Plan as _, service};
+use super::world::{Outcome, World, at};
+
+#[test]
+fn case_10_without_endpoints_refused_with_remote_ones_only_dropped() {
+    let world = World::new();
+    world.serve("10.83.1.1", 8080);
+    let web = service("web").cluster_ip("10.96.0.1", Tcp, 80).cluster_ip("fd96::1", Tcp, 80);
+    let web = web.cluster_ip("10.96.0.2", Tcp, 80).reach(Reach::Drop);
+    world.set(web.backends(&["10.83.1.1"], 8080).cluster_ip("10.96.0.3", Tcp, 80));
+    assert_eq!(world.connect(at("10.96.0.1", 80)), Outcome::Refused);
+    assert_eq!(world.connect(at("fd96::1", 80)), Outcome::Refused);
+    assert_eq!(world.connect(at("10.96.0.2", 80)), Outcome::Silence, "policy Local");
+    assert_eq!(world.connect(at("10.96.0.3", 80)), Outcome::Answered(at("10.83.1.1", 8080)));
+    assert_eq!(world.connect(at("10.96.0.3", 81)), Outcome::Refused, "an unknown port");
+    assert_eq!(world.connect(at("10.96.0.99", 80)), Outcome::Silence, "an unassigned address");
+}
+
+#[test]
+fn case_10_udp_is_refused_too() {
+    let world = World::new();
+    world.set(service("dns").cluster_ip("10.96.0.1", Udp, 53));
+    let errors = world.client(|| {
+        let connected = UdpSocket::bind("0.0.0.0:0").unwrap();
+        let unconnected = UdpSocket::bind("0.0.0.0:0").unwrap();
+        [
+            connected.connect("10.96.0.1:53").unwrap_err().kind(),
+            unconnected.send_to(b"who?", "10.96.0.1:53").unwrap_err().kind(),
+        ]
+    });
+    assert_eq!(errors, [ErrorKind::ConnectionRefused; 2]);
+}
