@@ -34,6 +34,9 @@ const QUIET: Duration = Duration::from_millis(1);
 const LONGEST_BURST: Duration = Duration::from_millis(20);
 /// Changes in one batch: the first list of a large cluster comes in parts of bounded size.
 const LARGEST_BATCH: usize = 4096;
+/// Slices in one page of a list. A slice may hold a hundred endpoints (and up to a thousand), so that the
+/// usual 500 would take tens of megabytes at a time.
+const SLICES_PER_PAGE: u32 = 250;
 /// Batches that wait. More would only hide that the receiver is slow; changes then gather in one batch.
 const WAITING_BATCHES: usize = 2;
 
@@ -67,7 +70,8 @@ fn updates(cluster: &Cluster) -> Updates {
         let name = ServiceRef { namespace: object.namespace().unwrap_or_default(), name: object.name_any() };
         (name, convert::service(&object))
     }));
-    let slices = watcher(Api::<discovery::EndpointSlice>::all(client()), watcher::Config::default());
+    let paged = watcher::Config::default().page_size(SLICES_PER_PAGE);
+    let slices = watcher(Api::<discovery::EndpointSlice>::all(client()), paged);
     all.push(streams::stream(slices, Change::Slice, |object: discovery::EndpointSlice| {
         let name = SliceRef { namespace: object.namespace().unwrap_or_default(), name: object.name_any() };
         (name, convert::slice(&object))
