@@ -1,6 +1,19 @@
 //! Cluster DNS (layer 3): `seaway dns`.
 //!
-//! Without I/O: [`wire`] is messages as octets, [`zone`] the names of the cluster.
+//! Without I/O: [`wire`] is messages as octets, [`zone`] the names of the cluster,
+//! [`forward`] questions that others answer, [`resolve`] what becomes of one query.
+//! With I/O: [`server`] is sockets and threads, [`feed`] follows the agent, [`daemon`] puts
+//! the parts together.
 
+pub mod daemon;
+pub mod error;
+pub mod feed;
+pub mod forward;
+pub mod metrics;
+pub mod resolve;
+pub mod server;
 pub mod wire;
 pub mod zone;
+
+pub use daemon::run;
+pub use error::DnsError;

@@ -10,10 +10,11 @@ pub mod build;
 pub mod headless;
 pub mod index;
 pub mod reverse;
+pub mod saved;
 pub mod service;
 pub mod sharded;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use answer::{Outcome, Scratch};
 pub use build::Builder;

@@ -74,6 +74,9 @@ pub async fn bind(address: SocketAddr, daemon: Arc<dyn Introspect>, metrics: Met
     let router = Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
+        // The paths that probes for CoreDNS know.
+        .route("/health", get(healthz))
+        .route("/ready", get(readyz))
         .route("/metrics", get(metrics_text))
         .route("/debug/state", get(debug_state))
         .with_state(Shared { daemon, metrics });

@@ -23,7 +23,8 @@ pub struct Name {
 }
 
 /// A domain name in wire form, lower case.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(try_from = "Vec<u8>", into = "Vec<u8>")]
 pub struct OwnedName {
     octets: Box<[u8]>,
     labels: usize,
@@ -217,6 +218,20 @@ impl OwnedName {
     #[must_use]
     pub fn labels(&self) -> usize {
         self.labels
+    }
+}
+
+impl TryFrom<Vec<u8>> for OwnedName {
+    type Error = NameError;
+
+    fn try_from(wire: Vec<u8>) -> Result<Self, NameError> {
+        Self::from_wire(&wire)
+    }
+}
+
+impl From<OwnedName> for Vec<u8> {
+    fn from(name: OwnedName) -> Self {
+        name.octets.into()
     }
 }
 

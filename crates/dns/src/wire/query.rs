@@ -87,8 +87,7 @@ pub fn read<'m>(message: &'m [u8], name: &mut Name) -> Result<Query<'m>, Malform
     }
     let malformed = |_: NameError| refuse(rcode::FORMERR);
     let end = name.read(message, Response::HEADER_OCTETS).map_err(malformed)?;
-    let question =
-        message.get(Response::HEADER_OCTETS..end + 4).ok_or_else(|| refuse(rcode::FORMERR))?;
+    let question = message.get(Response::HEADER_OCTETS..end + 4).ok_or_else(|| refuse(rcode::FORMERR))?;
     let [.., k0, k1, c0, c1] = *question else { return Err(refuse(rcode::FORMERR)) };
     let earlier = u16::from_be_bytes([a0, a1]).saturating_add(u16::from_be_bytes([n0, n1]));
     let additional = u16::from_be_bytes([x0, x1]);

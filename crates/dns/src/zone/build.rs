@@ -9,6 +9,7 @@ use seaway_model::feed::FeedChange;
 use seaway_model::{NodeName, Pod, PodRef, ServiceRef, SliceRef};
 
 use super::index::{Index, PodIdentity};
+use super::saved::Saved;
 use super::service::{ServiceRecords, SliceRecords, Spec, Target};
 use crate::wire::name::push_label;
 
@@ -106,6 +107,46 @@ impl Builder {
         if synced {
             self.index.synced.store(true, Ordering::Release);
         }
+    }
+
+    /// Whether everything was told once.
+    #[must_use]
+    pub fn is_synced(&self) -> bool {
+        self.index.is_synced()
+    }
+
+    /// What a restart must know; pods are not part of it, for who has an address may have changed.
+    #[must_use]
+    pub fn save(&self) -> Saved {
+        Saved {
+            namespaces: self.namespaces.keys().cloned().collect(),
+            services: self.services.iter().map(|(key, known)| (key.to_vec(), (*known.value).clone())).collect(),
+            slices: self
+                .slices
+                .iter()
+                .map(|(of, known)| (of.clone(), known.value.0.to_vec(), (*known.value.1).clone()))
+                .collect(),
+        }
+    }
+
+    /// Takes back what an earlier process saved. `complete`: it is fresh enough that
+    /// what is missing does not exist.
+    pub fn restore(&mut self, saved: Saved, complete: bool) {
+        let stream = self.stream;
+        let mut touched = Touched { namespaces: true, ..Touched::default() };
+        self.namespaces.extend(saved.namespaces.into_iter().map(|name| (name, Known { stream, value: () })));
+        for (key, spec) in saved.services {
+            let key: Key = key.into();
+            touched.services.insert(Arc::clone(&key));
+            self.services.insert(key, Known { stream, value: Arc::new(spec) });
+        }
+        for (of, key, records) in saved.slices {
+            let key: Key = key.into();
+            self.by_service.entry(Arc::clone(&key)).or_default().push(of.clone());
+            self.slices.insert(of, Known { stream, value: (key, Arc::new(records)) });
+        }
+        self.publish(touched);
+        self.index.synced.store(complete, Ordering::Release);
     }
 
     fn service(&mut self, of: &ServiceRef, now: Option<Spec>, touched: &mut Touched) {

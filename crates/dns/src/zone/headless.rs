@@ -84,8 +84,7 @@ impl<'a> Writer<'a> {
     /// `_zone`, `pin._zone` and `prefer._zone` exist while there are names below them.
     pub(super) fn zone_parent(&self) -> Outcome {
         let rule = self.asked.before == 4 || matches!(self.asked.name.label(0), b"pin" | b"prefer");
-        let exists =
-            rule && self.spec.target == Target::Headless && self.shown(&EndpointFilter::All).next().is_some();
+        let exists = rule && self.spec.target == Target::Headless && self.shown(&EndpointFilter::All).next().is_some();
         if exists { Outcome::NoData } else { Outcome::NameError }
     }
 

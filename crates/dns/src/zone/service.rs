@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use seaway_model::Protocol;
 use seaway_model::service::{EndpointSlice, Service, ServiceKind};
+use serde::{Deserialize, Serialize};
 
 use crate::wire::OwnedName;
 
@@ -20,7 +21,7 @@ pub struct ServiceRecords {
 }
 
 /// What the Service object says.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spec {
     /// What stands behind the name.
     pub target: Target,
@@ -31,7 +32,7 @@ pub struct Spec {
 }
 
 /// What stands behind the name of a Service.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Target {
     /// Its own addresses.
     Addresses(Box<[IpAddr]>),
@@ -44,7 +45,7 @@ pub enum Target {
 }
 
 /// A port.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortRecord {
     /// Lower case; empty without a name.
     pub name: Box<[u8]>,
@@ -55,7 +56,7 @@ pub struct PortRecord {
 }
 
 /// The endpoints of one slice.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SliceRecords {
     /// Ports with a number.
     pub ports: Box<[PortRecord]>,
@@ -67,8 +68,9 @@ pub struct SliceRecords {
     zones: Box<[Box<[u8]>]>,
 }
 
-/// One endpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// One endpoint. Kept on disk as a list, in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "KeptEndpoint", into = "KeptEndpoint")]
 pub struct EndpointRecord {
     address: PackedAddress,
     ready: bool,
@@ -78,6 +80,10 @@ pub struct EndpointRecord {
     name_octets: u8,
     name_at: u32,
 }
+
+/// Address, readiness, zone, octets and place of the name.
+#[derive(Serialize, Deserialize)]
+struct KeptEndpoint(IpAddr, bool, u8, u8, u32);
 
 /// An address without the padding of [`IpAddr`] inside a larger struct.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -215,6 +221,18 @@ impl EndpointRecord {
     #[must_use]
     pub fn named(&self) -> bool {
         self.name_octets > 0
+    }
+}
+
+impl From<KeptEndpoint> for EndpointRecord {
+    fn from(KeptEndpoint(address, ready, zone, name_octets, name_at): KeptEndpoint) -> Self {
+        Self { address: address.into(), ready, zone, name_octets, name_at }
+    }
+}
+
+impl From<EndpointRecord> for KeptEndpoint {
+    fn from(kept: EndpointRecord) -> Self {
+        Self(kept.address(), kept.ready, kept.zone, kept.name_octets, kept.name_at)
     }
 }
 

@@ -10,8 +10,8 @@ use seaway_model::{Labels, Namespace, NodeName, Pod, PodRef, Protocol, ServiceRe
 
 use super::*;
 
-mod corner;
 mod coredns_tables;
+mod corner;
 pub(crate) mod judge;
 
 /// A Service to be told; reads as a sentence.
@@ -75,6 +75,7 @@ pub(crate) fn endpoint(address: &str, hostname: Option<&str>) -> Endpoint {
 pub(crate) fn slice(service: &str, endpoints: Vec<Endpoint>, ports: &[(&str, u16)]) -> EndpointSlice {
     let v6 = endpoints.iter().any(|endpoint| endpoint.address().is_some_and(|a| a.is_ipv6()));
     EndpointSlice {
+        changed_at_milliseconds: None,
         service: Some(service.to_owned()),
         address_type: if v6 { AddressType::IPv6 } else { AddressType::IPv4 },
         ports: ports

@@ -69,12 +69,8 @@ pub struct RawDns {
     pub queries_per_second_per_client: u32,
     /// Threads that answer; 0: one per processor that may be used.
     pub threads: u16,
-    /// Where metrics are read.
-    pub metrics: SocketAddr,
-    /// Where `/health` is asked.
-    pub health: SocketAddr,
-    /// Where `/ready` is asked.
-    pub ready: SocketAddr,
+    /// Where `/metrics`, `/health` and `/ready` are asked.
+    pub admin: SocketAddr,
 }
 
 /// Names of pods by address (`<dashed address>.<namespace>.pod.<domain>`).
@@ -231,7 +227,6 @@ impl DnsUpstream {
 
 impl Default for RawDns {
     fn default() -> Self {
-        let any = |port| SocketAddr::from(([0, 0, 0, 0], port));
         Self {
             domain: "cluster.local".to_owned(),
             listen: Vec::new(),
@@ -253,10 +248,9 @@ impl Default for RawDns {
             allowed_clients: Vec::new(),
             queries_per_second_per_client: 0,
             threads: 0,
-            // The ports that dashboards and probes for CoreDNS know.
-            metrics: any(9153),
-            health: any(8080),
-            ready: any(8181),
+            // The port that scrapes of CoreDNS know. Its ports for health and readiness are left
+            // alone: on a host's own network they are taken more often than not.
+            admin: SocketAddr::from(([0, 0, 0, 0], 9153)),
         }
     }
 }

@@ -173,7 +173,8 @@ fn pods_insecure() {
 
 #[test]
 fn pods_verified_and_disabled() {
-    let facts = || vec![begin(), tell_namespace("podns"), tell_pod("podns/foo", "10.240.0.1", "n2"), FeedChange::Synced];
+    let facts =
+        || vec![begin(), tell_namespace("podns"), tell_pod("podns/foo", "10.240.0.1", "n2"), FeedChange::Synced];
     let mut verified = Cluster::new(ZoneSettings { pods: PodNames::Verified, ..settings() }, facts());
     assert_eq!(verified.ask("10-240-0-1.podns.pod.cluster.local.", "A").data(), ["A 10.240.0.1"]);
     assert!(verified.ask("172-0-0-2.podns.pod.cluster.local.", "A").is_nxdomain());

@@ -47,7 +47,8 @@ fn empty_non_terminals_exist() {
 #[test]
 fn nothing_is_a_wildcard() {
     let mut cluster = shop(vec![tell_service("shop/web", service(&["10.0.0.1"], &[("http", 80)]))]);
-    for name in ["*.shop.svc", "any.shop.svc", "web.*.svc", "*.*.svc", "*._tcp.web.shop.svc", "_any._any.web.shop.svc"] {
+    for name in ["*.shop.svc", "any.shop.svc", "web.*.svc", "*.*.svc", "*._tcp.web.shop.svc", "_any._any.web.shop.svc"]
+    {
         assert!(cluster.ask(&format!("{name}.cluster.local."), "SRV").is_nxdomain(), "{name}");
     }
 }
@@ -154,10 +155,8 @@ fn a_pod_of_two_families_is_one_srv_target() {
 fn zones_of_headless_services() {
     let at = |address, zone: &str| Endpoint { zone: Some(zone.into()), ..endpoint(address, None) };
     let endpoints = vec![at("10.1.0.1", "eu-1"), at("10.1.0.2", "eu-2")];
-    let mut cluster = shop(vec![
-        tell_service("shop/db", service(&[], &[])),
-        tell_slice("shop/db-a", slice("db", endpoints, &[])),
-    ]);
+    let mut cluster =
+        shop(vec![tell_service("shop/db", service(&[], &[])), tell_slice("shop/db-a", slice("db", endpoints, &[]))]);
     assert_eq!(cluster.ask("eu-1.pin._zone.db.shop.svc.cluster.local.", "A").data(), ["A 10.1.0.1"]);
     assert!(cluster.ask("eu-9.pin._zone.db.shop.svc.cluster.local.", "A").is_nodata());
     assert_eq!(cluster.ask("eu-2.prefer._zone.db.shop.svc.cluster.local.", "A").data(), ["A 10.1.0.2"]);

@@ -1,0 +1,277 @@
+//! The program `seaway dns`: its parts put together.
+//!
+//! | Thread or task | Does |
+//! |---|---|
+//! | `dns-<n>`, one per processor | a [`crate::server::Shard`] |
+//! | task `follower` | [`crate::feed::Follower`]: the agent's changes into the zone |
+//! | tasks `accept`, one per address | [`crate::server::stream::Streams`] |
+//! | task `admin` | metrics, health, readiness |
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use seaway_model::agent_api::AGENT_SOCKET;
+use seaway_runtime::admin;
+use seaway_runtime::config::{DnsConfig, DnsPods, DnsPolicy, DnsTransport, DnsUpstream};
+use seaway_runtime::shutdown::CancellationToken;
+use tokio::runtime::Handle;
+
+use crate::error::DnsError;
+use crate::feed::Follower;
+use crate::forward::cache::CacheLimits;
+use crate::forward::{Cache, Forwarder, Group, Policy, Transport, Upstream};
+use crate::metrics::{self, Watched};
+use crate::resolve::{Resolver, Rules};
+use crate::server::clock::chance;
+use crate::server::dial::Dialer;
+use crate::server::limit::RateLimit;
+use crate::server::secure::{SYSTEM_ROOTS, Trust};
+use crate::server::socket::{Listening, host_addresses};
+use crate::server::stream::Streams;
+use crate::server::{Server, Shard};
+use crate::wire::OwnedName;
+use crate::zone::{Builder, Index, PodNames, ZoneSettings};
+
+pub mod resolv_conf;
+
+/// Name of the file with the names of the cluster, in the run directory.
+const STATE_FILE: &str = "dns-names.json";
+
+/// How long questions that wait for upstreams may take when the program is told to end.
+const DRAIN: Duration = Duration::from_secs(3);
+
+/// Everything but sockets and threads.
+#[derive(Debug)]
+pub struct Parts {
+    server: Arc<Server>,
+    index: Arc<Index>,
+    upstreams: Vec<Upstream>,
+    groups: Vec<Group>,
+    limits: CacheLimits,
+    trust: Trust,
+}
+
+/// Serves until `stop` is cancelled. `listen`: addresses when the configuration names none.
+///
+/// # Errors
+/// When the configuration cannot be used, an address is taken, or the kernel gives no threads.
+pub async fn run(config: DnsConfig, listen: Vec<IpAddr>, stop: CancellationToken) -> Result<(), DnsError> {
+    let addresses = listening_addresses(&config, listen)?;
+    let shards = shards(&config);
+    let listening: Vec<Listening> =
+        addresses.iter().map(|address| Listening::open(*address, shards)).collect::<Result<_, _>>()?;
+    serve(config, listening, shards, stop).await
+}
+
+/// Serves with sockets that are open.
+///
+/// # Errors
+/// As [`run`].
+pub async fn serve(
+    config: DnsConfig,
+    listening: Vec<Listening>,
+    shards: usize,
+    stop: CancellationToken,
+) -> Result<(), DnsError> {
+    let own: Vec<SocketAddr> = listening.iter().map(|listening| listening.address).collect();
+    let parts = parts(&config, &own)?;
+    let socket = config.run.join(AGENT_SOCKET.rsplit('/').next().unwrap_or_default());
+    let state = config.run.join(STATE_FILE);
+    let all_pods = config.plain.pods == DnsPods::Verified;
+    let mut follower = Follower::new(socket, state, Builder::new(Arc::clone(&parts.index)), all_pods);
+    follower.restore();
+    let feed = follower.status();
+    let following = tokio::spawn(follower.run(stop.clone()));
+
+    let (threads, desks, mut counters, streams) = start_shards(&config, &parts, listening, shards, &stop)?;
+    let streams_server = Streams::new(Arc::clone(&parts.server), desks);
+    counters.push(streams_server.counters());
+    let tls = config.plain.tls.as_ref().map(crate::server::secure::acceptor).transpose()?;
+    for (address, listener) in streams {
+        let failed = |source| DnsError::Listen { address, source };
+        let listener = tokio::net::TcpListener::from_std(listener).map_err(failed)?;
+        tokio::spawn(Arc::clone(&streams_server).accept(listener, None, stop.clone()));
+        if let Some(tls) = &tls {
+            let address = SocketAddr::new(address.ip(), config.plain.tls_port);
+            let failed = |source| DnsError::Listen { address, source };
+            let listener = tokio::net::TcpListener::bind(address).await.map_err(failed)?;
+            tokio::spawn(Arc::clone(&streams_server).accept(listener, Some(tls.clone()), stop.clone()));
+        }
+    }
+    let watched = Arc::new(Watched { server: Arc::clone(&parts.server), feed, counters });
+    let admin = admin::bind(config.plain.admin, Arc::clone(&watched) as _, metrics::registry(watched)).await?;
+    tracing::info!(addresses = ?own, shards, domain = %parts.index.settings.domain, "serving DNS");
+    admin.serve(stop.clone()).await?;
+    stop.cancelled().await;
+    let _ = following.await;
+    let join = tokio::task::spawn_blocking(move || threads.into_iter().for_each(|thread| drop(thread.join())));
+    let _ = join.await;
+    Ok(())
+}
+
+type Started = (
+    Vec<std::thread::JoinHandle<()>>,
+    Vec<crate::server::ShardDesk>,
+    Vec<Arc<crate::server::Counters>>,
+    Vec<(SocketAddr, std::net::TcpListener)>,
+);
+
+fn start_shards(
+    config: &DnsConfig,
+    parts: &Parts,
+    listening: Vec<Listening>,
+    shards: usize,
+    stop: &CancellationToken,
+) -> Result<Started, DnsError> {
+    let mut sockets: Vec<Vec<std::net::UdpSocket>> = (0..shards).map(|_| Vec::new()).collect();
+    let mut streams = Vec::new();
+    for listening in listening {
+        for (number, socket) in listening.datagrams.into_iter().enumerate() {
+            // All sockets of a reuse-port group must be read, also when there are more than shards.
+            if let Some(sockets) = sockets.get_mut(number % shards.max(1)) {
+                sockets.push(socket);
+            }
+        }
+        streams.push((listening.address, listening.stream));
+    }
+    let (mut threads, mut desks, mut counters) = (Vec::new(), Vec::new(), Vec::new());
+    for (number, sockets) in sockets.into_iter().enumerate() {
+        let failed = |source| DnsError::Thread { source };
+        let forwarder = Forwarder::new(parts.upstreams.clone(), parts.groups.clone(), parts.limits, chance());
+        let dialer = Dialer::new(Handle::current(), parts.trust.clone());
+        let per_second = config.plain.queries_per_second_per_client;
+        // The kernel spreads a client's sockets over the shards: each may take its share twice.
+        let limit = RateLimit::new(per_second.saturating_mul(2) / shards as u32, per_second);
+        let shard = Shard::new(Arc::clone(&parts.server), sockets, forwarder, dialer, limit).map_err(failed)?;
+        desks.push(shard.desk());
+        counters.push(shard.counters());
+        let stop = stop.clone();
+        let thread = std::thread::Builder::new().name(format!("dns-{number}"));
+        threads.push(thread.spawn(move || shard.run(&stop, DRAIN)).map_err(failed)?);
+    }
+    Ok((threads, desks, counters, streams))
+}
+
+/// Threads that answer: one per processor that this process may use (affinity and quota).
+#[must_use]
+pub fn shards(config: &DnsConfig) -> usize {
+    match usize::from(config.plain.threads) {
+        0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        threads => threads,
+    }
+}
+
+fn listening_addresses(config: &DnsConfig, given: Vec<IpAddr>) -> Result<Vec<SocketAddr>, DnsError> {
+    let named = if config.plain.listen.is_empty() { given } else { config.plain.listen.clone() };
+    let mut addresses = Vec::new();
+    for address in named {
+        if address.is_unspecified() {
+            addresses.extend(host_addresses()?.into_iter().filter(|found| found.is_ipv4() == address.is_ipv4()));
+        } else {
+            addresses.push(address);
+        }
+    }
+    addresses.sort();
+    addresses.dedup();
+    if addresses.is_empty() {
+        let why = "names no address: give --listen or dns.listen";
+        return Err(DnsError::Configuration { field: "dns.listen", value: "[]".to_owned(), why });
+    }
+    Ok(addresses.into_iter().map(|address| SocketAddr::new(address, config.plain.port)).collect())
+}
+
+fn parts(config: &DnsConfig, own: &[SocketAddr]) -> Result<Parts, DnsError> {
+    let plain = &config.plain;
+    let index = Arc::new(Index::new(ZoneSettings {
+        domain: name("dns.domain", &plain.domain)?,
+        ttl_seconds: plain.ttl_seconds,
+        pods: match plain.pods {
+            DnsPods::Disabled => PodNames::Disabled,
+            DnsPods::Insecure => PodNames::Insecure,
+            DnsPods::Verified => PodNames::Verified,
+        },
+        endpoint_pod_names: plain.endpoint_pod_names,
+        servers: if plain.service_addresses.is_empty() {
+            own.iter().map(SocketAddr::ip).collect()
+        } else {
+            plain.service_addresses.clone()
+        },
+    }));
+    let limits = CacheLimits {
+        octets: plain.cache.max_bytes,
+        positive_seconds: plain.cache.max_ttl_seconds,
+        negative_seconds: plain.cache.max_negative_ttl_seconds,
+        stale_seconds: plain.cache.serve_stale_seconds,
+    };
+    let (upstreams, groups, stubs, default_group) = upstreams(config, own)?;
+    let hosts =
+        plain.hosts.iter().map(|(text, addresses)| Ok((name("dns.hosts", text)?.wire().into(), addresses.clone())));
+    let rules = Rules {
+        search: plain.search,
+        hosts: hosts.collect::<Result<HashMap<_, _>, DnsError>>()?,
+        hosts_ttl_seconds: plain.ttl_seconds,
+        stubs,
+        default_group,
+    };
+    let roots = plain
+        .trusted_roots
+        .clone()
+        .or_else(|| Some(SYSTEM_ROOTS.into()).filter(|path: &std::path::PathBuf| path.exists()));
+    let trust = Trust::load(roots.as_deref())?;
+    let resolver = Resolver { index: Arc::clone(&index), cache: Cache::new(limits), rules };
+    let mut server = Server::new(resolver);
+    server.allowed = plain.allowed_clients.clone();
+    Ok(Parts { server: Arc::new(server), index, upstreams, groups, limits, trust })
+}
+
+type Groups = (Vec<Upstream>, Vec<Group>, Vec<(OwnedName, usize)>, Option<usize>);
+
+fn upstreams(config: &DnsConfig, own: &[SocketAddr]) -> Result<Groups, DnsError> {
+    let policy = match config.plain.policy {
+        DnsPolicy::Random => Policy::Random,
+        DnsPolicy::RoundRobin => Policy::RoundRobin,
+        DnsPolicy::Sequential => Policy::Sequential,
+    };
+    let mut all: Vec<Upstream> = Vec::new();
+    let mut groups = Vec::new();
+    let mut group = |wanted: Vec<Upstream>| {
+        // Asking ourselves would be a loop.
+        let wanted: Vec<Upstream> = wanted.into_iter().filter(|upstream| !own.contains(&upstream.address)).collect();
+        if wanted.is_empty() {
+            return None;
+        }
+        let first = all.len();
+        all.extend(wanted);
+        groups.push(Group { upstreams: (first..all.len()).collect(), policy });
+        Some(groups.len() - 1)
+    };
+    let default = if config.upstreams.is_empty() {
+        resolv_conf::name_servers().into_iter().map(|address| Upstream::new(address, Transport::Udp)).collect()
+    } else {
+        config.upstreams.iter().map(upstream).collect()
+    };
+    let default_group = group(default);
+    let mut stubs = Vec::new();
+    for (domain, texts) in &config.stub_domains {
+        if let Some(number) = group(texts.iter().map(upstream).collect()) {
+            stubs.push((name("dns.stubDomains", domain)?, number));
+        }
+    }
+    Ok((all, groups, stubs, default_group))
+}
+
+fn upstream(configured: &DnsUpstream) -> Upstream {
+    let transport = match &configured.transport {
+        DnsTransport::Udp => Transport::Udp,
+        DnsTransport::Tcp => Transport::Tcp,
+        DnsTransport::Tls(name) => Transport::Tls(name.clone()),
+    };
+    Upstream::new(configured.address, transport)
+}
+
+fn name(field: &'static str, text: &str) -> Result<OwnedName, DnsError> {
+    let why = "is no domain name";
+    OwnedName::parse(text).map_err(|_| DnsError::Configuration { field, value: text.to_owned(), why })
+}

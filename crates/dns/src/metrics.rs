@@ -1,0 +1,156 @@
+//! What Prometheus reads, under CoreDNS's names where it has one, so that its
+//! dashboards work; `docs/reference/metrics.md` lists them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+use seaway_runtime::admin::{Introspect, Metrics};
+
+use crate::feed::FeedStatus;
+use crate::server::Server;
+use crate::server::counters::{BUCKETS_MICROS, Counters, KINDS};
+
+/// Names of response codes, as CoreDNS labels them.
+const RCODES: [&str; 16] = [
+    "NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED", "YXDOMAIN", "YXRRSET", "NXRRSET", "NOTAUTH",
+    "NOTZONE", "11", "12", "13", "14", "15",
+];
+
+/// What is watched.
+#[derive(Debug)]
+pub struct Watched {
+    /// Zone and cache.
+    pub server: Arc<Server>,
+    /// The agent's stream.
+    pub feed: Arc<FeedStatus>,
+    /// Counters of all shards, and of streams.
+    pub counters: Vec<Arc<Counters>>,
+}
+
+#[derive(Debug)]
+struct Exported(Arc<Watched>);
+
+/// Everything that is exported.
+#[must_use]
+pub fn registry(watched: Arc<Watched>) -> Metrics {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Exported(watched)));
+    Arc::new(registry)
+}
+
+// === impl Watched ===
+
+impl Watched {
+    fn sum(&self, counter: impl Fn(&Counters) -> &AtomicU64) -> u64 {
+        self.counters.iter().map(|counters| counter(counters).load(Ordering::Relaxed)).sum()
+    }
+}
+
+impl Introspect for Watched {
+    fn problems(&self) -> Vec<String> {
+        let synced = self.server.resolver.index.is_synced();
+        if synced { Vec::new() } else { vec!["the agent has not told everything yet".to_owned()] }
+    }
+
+    fn state(&self) -> serde_json::Value {
+        let (entries, bytes) = self.server.resolver.cache.size();
+        serde_json::json!({
+            "synced": self.server.resolver.index.is_synced(),
+            "following": self.feed.is_connected(),
+            "services": self.server.resolver.index.services(),
+            "cacheEntries": entries,
+            "cacheBytes": bytes,
+        })
+    }
+}
+
+// === impl Exported ===
+
+impl Collector for Exported {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        self.queries(&mut encoder)?;
+        let watched = &self.0;
+        let (hits, misses) = watched.server.resolver.cache.counts();
+        let (entries, bytes) = watched.server.resolver.cache.size();
+        let (changes, connections) = watched.feed.counts();
+        let counters: [(&str, &str, u64); 12] = [
+            ("coredns_cache_hits", "Questions answered from the cache", hits),
+            ("coredns_cache_misses", "Questions not answered from the cache", misses),
+            ("coredns_cache_served_stale", "Answers given although stale", watched.sum(|c| &c.stale)),
+            ("coredns_forward_requests", "Queries sent to upstreams", watched.sum(|c| &c.forwarded)),
+            ("coredns_forward_max_concurrent_rejects", "Queries refused under load", watched.sum(|c| &c.shed)),
+            ("seaway_dns_overtaken", "Times a silent upstream was overtaken by another", watched.sum(|c| &c.overtaken)),
+            ("seaway_dns_unanswered", "Questions that no upstream answered", watched.sum(|c| &c.failed)),
+            ("seaway_dns_rejected_answers", "Answers of upstreams refused", watched.sum(|c| &c.rejected)),
+            ("seaway_dns_malformed", "Messages that were no queries", watched.sum(|c| &c.malformed)),
+            ("seaway_dns_truncated", "Datagrams answered with TC", watched.sum(|c| &c.truncated)),
+            ("seaway_dns_changes", "Changes taken from the agent", changes),
+            ("seaway_dns_agent_connections", "Connections made to the agent", connections),
+        ];
+        for (name, help, value) in counters {
+            let counter = ConstCounter::new(value);
+            counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)?;
+        }
+        let gauges: [(&str, &str, u64); 5] = [
+            ("coredns_cache_entries", "Answers kept", entries as u64),
+            ("seaway_dns_cache_bytes", "Memory of the answers kept", bytes),
+            ("seaway_dns_services", "Services known", watched.server.resolver.index.services() as u64),
+            ("seaway_dns_synced", "Everything was told once", u64::from(watched.server.resolver.index.is_synced())),
+            ("seaway_dns_following", "The agent is there", u64::from(watched.feed.is_connected())),
+        ];
+        for (name, help, value) in gauges {
+            let gauge = ConstGauge::new(value as i64);
+            gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
+        }
+        Ok(())
+    }
+}
+
+impl Exported {
+    fn queries(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let watched = &self.0;
+        let kind_of = ConstCounter::new(0u64).metric_type();
+        let mut requests = encoder.encode_descriptor("coredns_dns_requests", "Queries by type", None, kind_of)?;
+        for (index, (name, _)) in KINDS.iter().enumerate() {
+            let value = self.total(|counters| counters.requests.get(index));
+            one(&mut requests, [("server", "dns://:53"), ("type", *name)], value)?;
+        }
+        let mut responses =
+            encoder.encode_descriptor("coredns_dns_responses", "Answers by response code", None, kind_of)?;
+        for (index, name) in RCODES.iter().enumerate() {
+            let value = self.total(|counters| counters.responses.get(index));
+            if value > 0 {
+                one(&mut responses, [("server", "dns://:53"), ("rcode", *name)], value)?;
+            }
+        }
+        let mut buckets = Vec::with_capacity(BUCKETS_MICROS.len() + 1);
+        let mut count = 0;
+        for (index, bound) in BUCKETS_MICROS.iter().map(|micros| *micros as f64 / 1e6).chain([f64::MAX]).enumerate() {
+            let value = self.total(|counters| counters.durations.get(index));
+            count += value;
+            buckets.push((bound, value));
+        }
+        let sum = watched.sum(|counters| &counters.duration_micros) as f64 / 1e6;
+        let mut durations = encoder.encode_descriptor(
+            "coredns_dns_request_duration_seconds",
+            "Time to answer",
+            None,
+            prometheus_client::metrics::MetricType::Histogram,
+        )?;
+        durations.encode_histogram::<[(&str, &str); 0]>(sum, count, &buckets, None)
+    }
+
+    fn total(&self, counter: impl Fn(&Counters) -> Option<&AtomicU64>) -> u64 {
+        let values = self.0.counters.iter().filter_map(|counters| counter(counters));
+        values.map(|counter| counter.load(Ordering::Relaxed)).sum()
+    }
+}
+
+fn one(encoder: &mut MetricEncoder<'_>, labels: [(&str, &str); 2], value: u64) -> Result<(), std::fmt::Error> {
+    ConstCounter::new(value).encode(encoder.encode_family(&labels)?)
+}

@@ -1,0 +1,292 @@
+//! What becomes of one query: the zone answers, the cache answers, or upstreams are
+//! asked and the query is looked at again with what they said. Without I/O.
+//!
+//! A pod's resolver puts its search list behind names (`api.example.org.shop.svc.
+//! cluster.local`). Whose list that is, is known for sure on the pod's own node, so
+//! the rest of the list is walked here and the one answer says by a CNAME where it ended.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::forward::machine::Question;
+use crate::forward::{Cache, CacheKey, Entry, Freshness};
+use crate::wire::name::Place;
+use crate::wire::number::{class, kind, rcode};
+use crate::wire::response::Owner;
+use crate::wire::{Name, OwnedName, Query, Response, Section};
+use crate::zone::answer::{Asked, Outcome};
+use crate::zone::{Index, Scratch, reverse};
+
+pub mod search;
+#[cfg(test)]
+mod tests;
+
+/// An alias may lead to another so often.
+const MOST_STEPS: usize = 8;
+
+/// What the operator chose beside the zone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rules {
+    /// Search lists are walked for pods of this node.
+    pub search: bool,
+    /// Addresses of names, as in `/etc/hosts`; in wire form, lower case.
+    pub hosts: HashMap<Box<[u8]>, Vec<IpAddr>>,
+    /// Seconds that those may be kept.
+    pub hosts_ttl_seconds: u32,
+    /// Which group of upstreams answers for a domain and what is below it; the longest wins.
+    pub stubs: Vec<(OwnedName, usize)>,
+    /// Which group answers for everything else; none: such names are refused.
+    pub default_group: Option<usize>,
+}
+
+/// Everything that queries are answered from.
+#[derive(Debug)]
+pub struct Resolver {
+    /// Names of the cluster.
+    pub index: Arc<Index>,
+    /// What others answered.
+    pub cache: Cache,
+    /// What the operator chose.
+    pub rules: Rules,
+}
+
+/// What to do with a query.
+#[derive(Debug)]
+pub enum Decision {
+    /// The response is written.
+    Reply,
+    /// Ask this, then look at the query again.
+    Ask {
+        /// What.
+        question: Box<Question>,
+        /// What to answer when nobody does.
+        stale: Option<Arc<Entry>>,
+    },
+    /// The response is written, and this should be asked again before it ends.
+    ReplyAndRefresh {
+        /// What.
+        question: Box<Question>,
+    },
+}
+
+/// An answer that just came and may be too short-lived for the cache.
+#[derive(Debug, Clone, Copy)]
+pub struct Fresh<'e> {
+    /// The key of its question.
+    pub key: &'e [u8],
+    /// The answer.
+    pub entry: &'e Arc<Entry>,
+}
+
+/// One query being answered.
+pub struct Asking<'q> {
+    /// The query.
+    pub query: &'q Query<'q>,
+    /// Its name.
+    pub name: &'q Name,
+    /// Who asks.
+    pub client: IpAddr,
+    /// Milliseconds of the cache's clock.
+    pub now_millis: u64,
+    /// What upstreams just said.
+    pub fresh: Option<Fresh<'q>>,
+}
+
+/// What one step came to.
+enum Step {
+    Decided(Decision),
+    /// The name does not exist, and nobody else is to be asked.
+    Missing,
+    Follow(Place),
+}
+
+// === impl Resolver ===
+
+impl Resolver {
+    /// Answers a query into `response`, or says whom to ask.
+    pub fn resolve(&self, asking: &Asking<'_>, scratch: &mut Scratch, response: &mut Response<'_>) -> Decision {
+        let query = asking.query;
+        if query.class != class::IN {
+            response.set_rcode(rcode::REFUSED);
+            return Decision::Reply;
+        }
+        match query.kind {
+            kind::AXFR | kind::IXFR => {
+                response.set_rcode(rcode::REFUSED);
+                return Decision::Reply;
+            }
+            kind::OPT => {
+                response.set_rcode(rcode::FORMERR);
+                return Decision::Reply;
+            }
+            kind::ANY => {
+                // RFC 8482 §4.2: one small record instead of everything.
+                let data: [&[u8]; 1] = [b"\x07RFC8482\x00"];
+                response.push(Section::Answer, Owner::At(Place::QUESTION), kind::HINFO, 3600, &data);
+                return Decision::Reply;
+            }
+            _ => {}
+        }
+        match self.step(asking, asking.name, Place::QUESTION, scratch, response) {
+            Step::Decided(decision) => decision,
+            Step::Missing => self.search(asking, scratch, response),
+            Step::Follow(place) => self.follow(asking, place, scratch, response),
+        }
+    }
+
+    /// Answers for the target of the last CNAME, and its target's.
+    fn follow(
+        &self,
+        asking: &Asking<'_>,
+        mut place: Place,
+        scratch: &mut Scratch,
+        response: &mut Response<'_>,
+    ) -> Decision {
+        for _ in 0..MOST_STEPS {
+            let name = scratch.target.clone();
+            match self.step(asking, &name, place, scratch, response) {
+                Step::Decided(decision) => return decision,
+                Step::Missing => {
+                    self.deny(&name, place, asking.query.kind, rcode::NXDOMAIN, response);
+                    return Decision::Reply;
+                }
+                Step::Follow(next) => place = next,
+            }
+        }
+        // Aliases in a circle.
+        response.set_rcode(rcode::SERVFAIL);
+        Decision::Reply
+    }
+
+    fn step(
+        &self,
+        asking: &Asking<'_>,
+        name: &Name,
+        place: Place,
+        scratch: &mut Scratch,
+        response: &mut Response<'_>,
+    ) -> Step {
+        let query = asking.query;
+        if let Some(before) = name.below(&self.index.settings.domain) {
+            let asked = Asked { name, before, kind: query.kind, place };
+            let outcome = self.index.answer(asked, scratch, response);
+            if place == Place::QUESTION {
+                response.set_authoritative();
+            }
+            match outcome {
+                Outcome::Answered => {}
+                Outcome::NoData => self.index.push_negative(asked, response),
+                Outcome::NameError => return Step::Missing,
+                Outcome::Unknown => {
+                    response.restart(query.question.len());
+                    response.set_rcode(rcode::SERVFAIL);
+                }
+                Outcome::Chase(place) => return Step::Follow(place),
+            }
+            return Step::Decided(Decision::Reply);
+        }
+        if self.hosts(name, place, query.kind, response) {
+            return Step::Decided(Decision::Reply);
+        }
+        if let Some(address) = reverse::address_of(name) {
+            let asked = Asked { name, before: 0, kind: query.kind, place };
+            if self.index.answer_reverse(address, asked, response) {
+                response.set_authoritative();
+                return Step::Decided(Decision::Reply);
+            }
+        }
+        Step::Decided(self.elsewhere(asking, name, place, response))
+    }
+
+    /// Names of the operator, and those that never leave a host (RFC 6761 §6.3, §6.4).
+    fn hosts(&self, name: &Name, place: Place, wanted: u16, response: &mut Response<'_>) -> bool {
+        let ttl = self.rules.hosts_ttl_seconds;
+        let mut push = |address: &IpAddr| {
+            if (wanted == kind::A && address.is_ipv4()) || (wanted == kind::AAAA && address.is_ipv6()) {
+                response.push_address(Section::Answer, Owner::At(place), ttl, *address);
+            }
+        };
+        if let Some(addresses) = self.rules.hosts.get(name.wire()) {
+            addresses.iter().for_each(&mut push);
+            return true;
+        }
+        match name.label(name.labels().wrapping_sub(1)) {
+            b"localhost" => {
+                push(&IpAddr::from([127, 0, 0, 1]));
+                push(&IpAddr::from(std::net::Ipv6Addr::LOCALHOST));
+                true
+            }
+            b"invalid" => {
+                response.set_rcode(rcode::NXDOMAIN);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The cache, or those who are asked.
+    fn elsewhere(&self, asking: &Asking<'_>, name: &Name, place: Place, response: &mut Response<'_>) -> Decision {
+        let query = asking.query;
+        let Some(group) = self.group(name).filter(|_| query.recursion_desired()) else {
+            response.set_rcode(rcode::REFUSED);
+            return Decision::Reply;
+        };
+        let key = CacheKey::of(name, query.kind, group as u8, query.dnssec(), query.checking_disabled());
+        let question = || {
+            Box::new(Question {
+                key,
+                name: name.clone(),
+                kind: query.kind,
+                group,
+                dnssec: query.dnssec(),
+                checking_disabled: query.checking_disabled(),
+            })
+        };
+        let mut write = |entry: &Entry, stale| {
+            entry.write(name, place, asking.now_millis, stale, response);
+            if entry.authentic && query.authentic_data_understood() {
+                response.set_authentic();
+            }
+        };
+        if let Some(fresh) = asking.fresh.filter(|fresh| fresh.key == key.octets()) {
+            let age = asking.now_millis.saturating_sub(fresh.entry.stored_millis);
+            write(fresh.entry, age >= u64::from(fresh.entry.ttl_seconds.max(1)) * 1000);
+            return Decision::Reply;
+        }
+        match self.cache.find(&key, asking.now_millis) {
+            Some((entry, Freshness::Fresh)) => {
+                self.cache.count(true);
+                write(&entry, false);
+                Decision::Reply
+            }
+            Some((entry, Freshness::EndsSoon)) => {
+                self.cache.count(true);
+                write(&entry, false);
+                Decision::ReplyAndRefresh { question: question() }
+            }
+            Some((entry, Freshness::Stale)) => {
+                self.cache.count(false);
+                Decision::Ask { question: question(), stale: Some(entry) }
+            }
+            Some((_, Freshness::Over)) | None => {
+                self.cache.count(false);
+                Decision::Ask { question: question(), stale: None }
+            }
+        }
+    }
+
+    fn group(&self, name: &Name) -> Option<usize> {
+        let stubs = self.rules.stubs.iter().filter(|(domain, _)| name.below(domain).is_some());
+        let longest = stubs.max_by_key(|(domain, _)| domain.labels());
+        longest.map(|(_, group)| *group).or(self.rules.default_group)
+    }
+
+    /// Writes that a name of the cluster's zone does not exist, or has no such record.
+    fn deny(&self, name: &Name, place: Place, kind: u16, rcode: u8, response: &mut Response<'_>) {
+        response.set_rcode(rcode);
+        if let Some(before) = name.below(&self.index.settings.domain) {
+            self.index.push_negative(Asked { name, before, kind, place }, response);
+        }
+    }
+}

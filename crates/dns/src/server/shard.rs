@@ -1,0 +1,467 @@
+//! One thread, its sockets, and the questions it asks others.
+//!
+//! ```text
+//!  clients ──recvmmsg──▶ Server::answer ──sendmmsg──▶ clients
+//!                              │ Ask
+//!                              ▼
+//!  streams ──Message──▶   Forwarder  ──▶ sockets to upstreams, dial::Dialer
+//! ```
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixDatagram;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use super::batch::{BATCH, Batch, address, socket_address};
+use super::clock::{chance, now_micros, unix_seconds};
+use super::counters::Counters;
+use super::dial::Dialer;
+use super::limit::RateLimit;
+use super::reply::{Arrival, DATAGRAM_OCTETS, Outcome, Server, Workspace};
+use crate::forward::machine::{Forwarder, Question, Ticket};
+use crate::forward::{Action, Entry};
+use crate::resolve::Fresh;
+use crate::wire::number::rcode;
+
+/// Queries of one shard that may wait for upstreams. What comes beyond is refused at
+/// once, so memory and the wait of those before stay bounded.
+const MOST_WAITING: usize = 8192;
+/// And of one client: the rest of the queue is for others.
+const MOST_WAITING_PER_CLIENT: u32 = 1024;
+/// An answer may lead to another question so often (aliases that leave the cluster).
+const MOST_QUESTIONS: u8 = 4;
+/// Messages to a shard that it did not take yet.
+const INBOX: usize = 1024;
+/// Batches from one socket before the others get their turn.
+const TURNS: usize = 4;
+/// How long the thread sleeps at most when nothing happens.
+const LONGEST_SLEEP_MILLIS: u64 = 1000;
+
+/// What other threads tell a shard.
+#[derive(Debug)]
+pub enum Message {
+    /// A query that came by a stream and needs upstreams.
+    Query {
+        /// The message.
+        query: Box<[u8]>,
+        /// From whom.
+        client: IpAddr,
+        /// Takes the answer.
+        reply: oneshot::Sender<Vec<u8>>,
+    },
+    /// What an upstream answered by a stream.
+    Answered {
+        /// Which upstream.
+        upstream: usize,
+        /// Which query.
+        ticket: Ticket,
+        /// The answer, unless there was none.
+        octets: Option<Vec<u8>>,
+    },
+}
+
+/// Where messages for a shard are left.
+#[derive(Debug, Clone)]
+pub struct ShardDesk {
+    inbox: SyncSender<Message>,
+    wake: Arc<UnixDatagram>,
+}
+
+/// One shard.
+pub struct Shard {
+    server: Arc<Server>,
+    counters: Arc<Counters>,
+    sockets: Vec<UdpSocket>,
+    upstream_sockets: HashMap<(usize, u8), UdpSocket>,
+    forwarder: Forwarder<Waiter>,
+    dialer: Dialer,
+    inbox: Receiver<Message>,
+    wake: UnixDatagram,
+    desk: ShardDesk,
+    limit: RateLimit,
+    waiting: HashMap<IpAddr, u32>,
+    total_waiting: usize,
+    workspace: Workspace,
+    actions: Vec<Action<Waiter>>,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    query: Box<[u8]>,
+    client: IpAddr,
+    questions: u8,
+    to: WaiterTo,
+    since_micros: u64,
+}
+
+#[derive(Debug)]
+enum WaiterTo {
+    Datagram { socket: usize, peer: SocketAddr },
+    Stream(oneshot::Sender<Vec<u8>>),
+}
+
+// === impl ShardDesk ===
+
+impl ShardDesk {
+    /// Leaves a message; gives it back when the shard has too many.
+    ///
+    /// # Errors
+    /// The message, when it was not taken.
+    pub fn leave(&self, message: Message) -> Result<(), Message> {
+        self.inbox.try_send(message).map_err(|error| match error {
+            TrySendError::Full(message) | TrySendError::Disconnected(message) => message,
+        })?;
+        // A full socket wakes the shard as well as this octet would.
+        let _ = self.wake.send(&[0]);
+        Ok(())
+    }
+}
+
+// === impl Shard ===
+
+impl Shard {
+    /// A shard that reads `sockets`.
+    ///
+    /// # Errors
+    /// When the kernel gives no descriptors.
+    pub fn new(
+        server: Arc<Server>,
+        sockets: Vec<UdpSocket>,
+        forwarder: Forwarder<()>,
+        dialer: Dialer,
+        limit: RateLimit,
+    ) -> std::io::Result<Self> {
+        let (wake, waker) = UnixDatagram::pair()?;
+        wake.set_nonblocking(true)?;
+        waker.set_nonblocking(true)?;
+        let (sender, inbox) = sync_channel(INBOX);
+        Ok(Self {
+            server,
+            counters: Arc::new(Counters::default()),
+            sockets,
+            upstream_sockets: HashMap::new(),
+            forwarder: forwarder.for_waiters(),
+            dialer,
+            inbox,
+            wake,
+            desk: ShardDesk { inbox: sender, wake: Arc::new(waker) },
+            limit,
+            waiting: HashMap::new(),
+            total_waiting: 0,
+            workspace: Workspace::default(),
+            actions: Vec::new(),
+        })
+    }
+
+    /// Where messages for it are left.
+    #[must_use]
+    pub fn desk(&self) -> ShardDesk {
+        self.desk.clone()
+    }
+
+    /// What it counts.
+    #[must_use]
+    pub fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.counters)
+    }
+
+    /// Works until `stop` is cancelled and nobody waits any more, or until `drain` is over.
+    pub fn run(mut self, stop: &CancellationToken, drain: Duration) {
+        let mut stopped_at = None;
+        // Holds pointers for the kernel, so it is made where it is used.
+        let mut batch = Batch::new();
+        loop {
+            if stop.is_cancelled() {
+                let since = *stopped_at.get_or_insert_with(now_micros);
+                let over = now_micros().saturating_sub(since) >= drain.as_micros() as u64;
+                if over || self.forwarder.pending() == 0 {
+                    // What reached our sockets until now is answered; they may be shared with
+                    // a successor, but a datagram belongs to who read it.
+                    self.serve_datagrams(&mut batch);
+                    return;
+                }
+            }
+            let busy = self.serve_datagrams(&mut batch);
+            self.take_messages();
+            self.take_upstreams();
+            self.forwarder.tick(now_micros(), &mut self.actions);
+            self.act();
+            if !busy {
+                self.sleep();
+            }
+        }
+    }
+
+    /// Waits until something can be read or must be done.
+    fn sleep(&self) {
+        let now_millis = now_micros() / 1000;
+        let until = self.forwarder.next_tick_millis().unwrap_or(u64::MAX);
+        let millis = until.saturating_sub(now_millis).min(LONGEST_SLEEP_MILLIS);
+        let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
+        let mut fds = Vec::with_capacity(self.sockets.len() + self.upstream_sockets.len() + 1);
+        fds.push(readable(self.wake.as_fd()));
+        fds.extend(self.sockets.iter().map(|socket| readable(socket.as_fd())));
+        fds.extend(self.upstream_sockets.values().map(|socket| readable(socket.as_fd())));
+        let timeout = PollTimeout::try_from(u32::try_from(millis).unwrap_or(u32::MAX)).unwrap_or(PollTimeout::ZERO);
+        // Interrupted or not, the loop looks at everything.
+        let _ = poll(&mut fds, timeout);
+    }
+
+    /// Answers what waits at the sockets; tells whether there may be more.
+    fn serve_datagrams(&mut self, batch: &mut Batch) -> bool {
+        let mut busy = false;
+        for socket in 0..self.sockets.len() {
+            for turn in 0..TURNS {
+                let received = self.serve_batch(batch, socket);
+                if received < BATCH {
+                    break;
+                }
+                busy |= turn + 1 == TURNS;
+            }
+        }
+        busy
+    }
+
+    fn serve_batch(&mut self, batch: &mut Batch, socket: usize) -> usize {
+        let Some(from) = self.sockets.get(socket) else { return 0 };
+        let received = batch.receive(from);
+        if received == 0 {
+            return 0;
+        }
+        let begun_micros = now_micros();
+        let unix_seconds = unix_seconds();
+        let mut answered = 0;
+        for index in 0..received {
+            answered += u64::from(self.serve_datagram(batch, (socket, index), begun_micros, unix_seconds));
+        }
+        if let Some(from) = self.sockets.get(socket) {
+            batch.send(from);
+        }
+        self.counters.took(now_micros().saturating_sub(begun_micros), answered);
+        received
+    }
+
+    fn serve_datagram(
+        &mut self,
+        batch: &mut Batch,
+        (socket, index): (usize, usize),
+        now_micros: u64,
+        unix_seconds: u32,
+    ) -> bool {
+        let Some((query, peer, buffer)) = batch.exchange(index) else { return false };
+        let Some(client) = address(&peer) else { return false };
+        if !self.limit.allows(client, now_micros) {
+            Counters::add(&self.counters.shed, 1);
+            let refused = self.server.fail(query, rcode::REFUSED, &self.counters, buffer);
+            if let Some(length) = refused.map(<[u8]>::len) {
+                batch.answer(index, length);
+            }
+            return false;
+        }
+        let arrival = Arrival { client, datagram: true, now_micros, unix_seconds };
+        match self.server.answer(query, arrival, None, &mut self.workspace, &self.counters, buffer) {
+            Outcome::Silence => false,
+            Outcome::Reply(octets, refresh) => {
+                let length = octets.len();
+                batch.answer(index, length);
+                if let Some(question) = refresh {
+                    self.forwarder.ask(*question, None, None, now_micros, &mut self.actions);
+                }
+                true
+            }
+            Outcome::Ask(question, stale) => {
+                let Some(peer) = socket_address(&peer) else { return false };
+                let to = WaiterTo::Datagram { socket, peer };
+                let waiter = Waiter { query: query.into(), client, questions: 1, to, since_micros: now_micros };
+                self.ask(*question, stale, waiter);
+                false
+            }
+        }
+    }
+
+    fn ask(&mut self, question: Question, stale: Option<Arc<Entry>>, waiter: Waiter) {
+        let of_client = self.waiting.entry(waiter.client).or_default();
+        if self.total_waiting >= MOST_WAITING || *of_client >= MOST_WAITING_PER_CLIENT {
+            Counters::add(&self.counters.shed, 1);
+            if *of_client == 0 {
+                self.waiting.remove(&waiter.client);
+            }
+            return self.fail(waiter);
+        }
+        *of_client += 1;
+        self.total_waiting += 1;
+        self.forwarder.ask(question, Some(waiter), stale, now_micros(), &mut self.actions);
+    }
+
+    fn take_messages(&mut self) {
+        let mut octets = [0; 64];
+        while self.wake.recv(&mut octets).is_ok() {}
+        while let Ok(message) = self.inbox.try_recv() {
+            match message {
+                Message::Query { query, client, reply } => {
+                    let to = WaiterTo::Stream(reply);
+                    let waiter = Waiter { query, client, questions: 0, to, since_micros: now_micros() };
+                    self.look_again(waiter, None);
+                }
+                Message::Answered { upstream, ticket, octets } => {
+                    let now = now_micros();
+                    self.forwarder.stream_answered(upstream, ticket, octets.as_deref(), now, &mut self.actions);
+                }
+            }
+            self.act();
+        }
+    }
+
+    fn take_upstreams(&mut self) {
+        let mut octets = [0; 4096];
+        let mut refused = Vec::new();
+        for ((upstream, number), socket) in &self.upstream_sockets {
+            loop {
+                match socket.recv(&mut octets) {
+                    Ok(length) => {
+                        let answer = octets.get(..length).unwrap_or_default();
+                        self.forwarder.received(*upstream, *number, answer, now_micros(), &mut self.actions);
+                    }
+                    Err(error) => {
+                        if error.kind() == std::io::ErrorKind::ConnectionRefused {
+                            refused.push(*upstream);
+                        }
+                        break;
+                    }
+                }
+            }
+        }
+        for upstream in refused {
+            self.forwarder.refused(upstream, now_micros(), &mut self.actions);
+        }
+        self.act();
+    }
+
+    /// Does what the forwarder says, until it says nothing more.
+    fn act(&mut self) {
+        while !self.actions.is_empty() {
+            for action in std::mem::take(&mut self.actions) {
+                match action {
+                    Action::Send { upstream, socket, octets } => self.send(upstream, socket, &octets),
+                    Action::Stream { upstream, ticket, octets } => {
+                        if let Some(to) = self.forwarder.upstreams.get(upstream) {
+                            self.dialer.dial(to, upstream, ticket, octets, self.desk.clone());
+                        }
+                    }
+                    Action::Done { key, entry, keep, waiters } => {
+                        if keep {
+                            self.server.resolver.cache.keep(&key, &entry);
+                        }
+                        for waiter in waiters {
+                            self.finished(waiter.client);
+                            self.look_again(waiter, Some(Fresh { key: &key, entry: &entry }));
+                        }
+                    }
+                }
+            }
+        }
+        let counts = std::mem::take(&mut self.forwarder.counts);
+        Counters::add(&self.counters.forwarded, counts.sent);
+        Counters::add(&self.counters.overtaken, counts.overtaken);
+        Counters::add(&self.counters.failed, counts.failed);
+        Counters::add(&self.counters.stale, counts.stale);
+        Counters::add(&self.counters.rejected, counts.rejected);
+    }
+
+    fn finished(&mut self, client: IpAddr) {
+        self.total_waiting = self.total_waiting.saturating_sub(1);
+        if let Some(count) = self.waiting.get_mut(&client) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.waiting.remove(&client);
+            }
+        }
+    }
+
+    fn send(&mut self, upstream: usize, number: u8, octets: &[u8]) {
+        if !self.upstream_sockets.contains_key(&(upstream, number)) {
+            let Some(to) = self.forwarder.upstreams.get(upstream).map(|upstream| upstream.address) else { return };
+            let Ok(socket) = connected(to) else {
+                // No route, no descriptors: the next upstream is asked when this one's time is over.
+                tracing::debug!(upstream = %to, "no socket to upstream");
+                return;
+            };
+            self.upstream_sockets.insert((upstream, number), socket);
+            self.forwarder.reseed(chance());
+        }
+        let sent = self.upstream_sockets.get(&(upstream, number)).map(|socket| socket.send(octets));
+        if let Some(Err(error)) = sent
+            && error.kind() == std::io::ErrorKind::ConnectionRefused
+        {
+            // The error of an earlier datagram; it was taken by this call, so send again.
+            if let Some(socket) = self.upstream_sockets.get(&(upstream, number)) {
+                let _ = socket.send(octets);
+            }
+        }
+    }
+
+    /// Answers a query anew with what upstreams said.
+    fn look_again(&mut self, mut waiter: Waiter, fresh: Option<Fresh<'_>>) {
+        let datagram = matches!(waiter.to, WaiterTo::Datagram { .. });
+        let now_micros = now_micros();
+        let arrival = Arrival { client: waiter.client, datagram, now_micros, unix_seconds: unix_seconds() };
+        let mut space = [0; DATAGRAM_OCTETS];
+        let mut stream_space = if datagram { Vec::new() } else { vec![0; usize::from(u16::MAX)] };
+        let buffer = if datagram { space.as_mut_slice() } else { stream_space.as_mut_slice() };
+        let server = Arc::clone(&self.server);
+        match server.answer(&waiter.query, arrival, fresh, &mut self.workspace, &self.counters, buffer) {
+            Outcome::Silence => {}
+            Outcome::Reply(octets, refresh) => {
+                let octets = octets.to_vec();
+                if let Some(question) = refresh {
+                    self.forwarder.ask(*question, None, None, now_micros, &mut self.actions);
+                }
+                self.counters.took(now_micros.saturating_sub(waiter.since_micros), 1);
+                self.deliver(waiter.to, octets);
+            }
+            Outcome::Ask(..) if waiter.questions >= MOST_QUESTIONS => self.fail(waiter),
+            Outcome::Ask(question, stale) => {
+                waiter.questions += 1;
+                self.ask(*question, stale, waiter);
+            }
+        }
+    }
+
+    fn fail(&mut self, waiter: Waiter) {
+        let mut buffer = [0; 64];
+        let octets = self.server.fail(&waiter.query, rcode::SERVFAIL, &self.counters, &mut buffer).map(<[u8]>::to_vec);
+        if let Some(octets) = octets {
+            self.deliver(waiter.to, octets);
+        }
+    }
+
+    fn deliver(&self, to: WaiterTo, octets: Vec<u8>) {
+        match to {
+            WaiterTo::Datagram { socket, peer } => {
+                if let Some(socket) = self.sockets.get(socket) {
+                    // A client that cannot be reached asks again or is gone.
+                    let _ = socket.send_to(&octets, peer);
+                }
+            }
+            WaiterTo::Stream(reply) => {
+                let _ = reply.send(octets);
+            }
+        }
+    }
+}
+
+/// A socket that takes datagrams of one upstream only, from a port that the kernel picks at random.
+fn connected(to: SocketAddr) -> std::io::Result<UdpSocket> {
+    let any: SocketAddr = if to.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0u16; 8], 0).into() };
+    let socket = UdpSocket::bind(any)?;
+    socket.set_nonblocking(true)?;
+    socket.connect(to)?;
+    Ok(socket)
+}
