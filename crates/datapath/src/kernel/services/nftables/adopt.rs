@@ -1,7 +1,9 @@
 //! Making the tables, or taking over those of an earlier process.
 //!
 //! An earlier process's elements stay until the new one has been told everything, so traffic
-//! goes on meanwhile. New sets and classes get numbers above the old ones.
+//! goes on meanwhile. Places are read, and go over from old to new one by one; backends are not
+//! read, since reading a set takes the kernel time by the square of its size: the new process
+//! makes sets of its own for them, and the old ones go with all that is in them.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use super::batch::Batch;
 use super::guard;
 use super::kernel_tables::Refused;
-use super::layout::{Bytes, Element, GUARD_TABLE, Purpose, SERVICES_TABLE, SetId};
+use super::layout::{Element, GUARD_TABLE, Purpose, SERVICES_TABLE, SetId};
 use super::rules::{self, NodeSources, class_chain};
 use super::tables::{Scope, Tables};
 use crate::{DatapathError, ServiceReport};
@@ -27,6 +29,11 @@ fn note(table: &str) -> String {
     }
     let hex: String = digest.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     format!("made by Seaway, layout {hex}")
+}
+
+/// The generation in a set's name.
+fn generation(set: &str) -> Option<u32> {
+    set.rsplit_once('-').and_then(|(_, generation)| generation.parse().ok())
 }
 
 // === impl Scope ===
@@ -66,6 +73,7 @@ impl Tables {
             guard::add(&mut batch);
         } else {
             rules::add(&mut batch, self.sources());
+            self.add_generation(&mut batch);
         }
         self.kernel.commit(batch).map_err(Refused::into_error)?;
         Ok(())
@@ -87,21 +95,29 @@ impl Tables {
                     self.classes.next =
                         numbers.fold(self.classes.next, |next, number| next.max(number.saturating_add(1)));
                 }
-                Purpose::Slots => {
-                    let ids = self.kernel.elements(set)?.into_iter().filter_map(|slot| slot.key.u32_at(0));
-                    self.next_id = ids.fold(self.next_id, |next, id| next.max(id.saturating_add(1)));
-                }
-                Purpose::Members => {}
                 _ => {
                     let elements = self.kernel.elements(set)?;
                     leftover.extend(elements.into_iter().map(|element| ((element.set, element.key), element.data)));
                 }
             }
         }
-        self.first_id = self.next_id;
-        self.first_class = self.classes.next;
         self.leftover = Some(leftover);
+        if table == SERVICES_TABLE {
+            self.first_class = self.classes.next;
+            let sets = self.kernel.sets(table)?;
+            let newest = sets.iter().filter_map(|set| generation(set)).max().unwrap_or_default();
+            self.classes.generation = newest.checked_add(1).unwrap_or(1);
+            let mut batch = Batch::new();
+            self.add_generation(&mut batch);
+            self.kernel.commit(batch).map_err(Refused::into_error)?;
+        }
         Ok(())
+    }
+
+    fn add_generation(&self, batch: &mut Batch) {
+        for set in SetId::of_generation(self.classes.generation) {
+            batch.add_set(&set.definition());
+        }
     }
 
     /// Removes what an earlier process left and nobody asked for again.
@@ -113,20 +129,6 @@ impl Tables {
         report.writes += self.delete_all(unwanted)?;
         if self.scope == Scope::Guard {
             return Ok(report);
-        }
-        for v6 in [false, true] {
-            for (purpose, id_from_end) in [(Purpose::Slots, false), (Purpose::Members, true)] {
-                let first = self.first_id;
-                let id = |key: &Bytes| key.u32_at(if id_from_end { key.as_slice().len() - 4 } else { 0 });
-                loop {
-                    let mut elements = self.kernel.elements(SetId::new(purpose, v6))?;
-                    elements.retain(|element| id(&element.key).is_some_and(|id| id < first));
-                    if elements.is_empty() {
-                        break;
-                    }
-                    report.writes += self.delete_all(elements)?;
-                }
-            }
         }
         report.writes += self.forget_classes()?;
         Ok(report)
@@ -142,6 +144,12 @@ impl Tables {
                         batch.delete_class(set, number);
                     }
                 }
+            }
+        }
+        let current = self.classes.generation;
+        for set in self.kernel.sets(SERVICES_TABLE)? {
+            if generation(&set).is_some_and(|generation| generation != current) {
+                batch.delete_set(SERVICES_TABLE, &set);
             }
         }
         self.kernel.commit(batch).map_err(Refused::into_error)

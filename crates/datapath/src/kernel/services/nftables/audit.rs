@@ -1,17 +1,27 @@
 //! Reading back, comparing, repairing.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use seaway_model::ServiceRef;
 
 use super::batch::Batch;
 use super::kernel_tables::Refused;
 use super::layout::{Bytes, Element, GUARD_TABLE, Purpose, SERVICES_TABLE, SetId};
-use super::rules::{self, class_rules};
+use super::rules::{self, class_rules, class_set};
 use super::tables::{Scope, Tables};
 use crate::kernel::services::nftables::guard;
 use crate::{DatapathError, Difference};
 
 /// Differences told one by one; the others are counted.
 const TOLD: usize = 20;
+
+fn tell(told: &mut Vec<Difference>, untold: &mut usize, difference: Difference) {
+    if told.len() < TOLD {
+        told.push(difference);
+    } else {
+        *untold += 1;
+    }
+}
 
 // === impl Tables ===
 
@@ -43,7 +53,7 @@ impl Tables {
         self.classes.lost();
         let mut batch = Batch::new();
         for (class, number) in self.classes.unmade() {
-            batch.add_class(&class, number);
+            batch.add_class(&class, number, self.classes.generation);
         }
         self.kernel.commit(batch).map_err(Refused::into_error)?;
         self.classes.made();
@@ -51,10 +61,11 @@ impl Tables {
     }
 
     fn rules_differ(&mut self, table: &str) -> Result<Option<String>, DatapathError> {
+        let generation = self.classes.generation;
         let wanted = match table {
             GUARD_TABLE => guard::rules(),
             _ => {
-                let classes = self.classes.all().flat_map(|(class, number)| class_rules(class, number));
+                let classes = self.classes.all().flat_map(|(class, number)| class_rules(class, number, generation));
                 rules::base_rules(self.sources()).into_iter().chain(classes).collect()
             }
         };
@@ -63,6 +74,11 @@ impl Tables {
             *counts.entry((rule.chain.clone(), rule.comment())).or_default() += 1;
         }
         let adopted = self.leftover.is_some();
+        if table == SERVICES_TABLE
+            && let Some(class) = self.lost_class()?
+        {
+            return Ok(Some(format!("lacked class {class}")));
+        }
         for rule in self.kernel.rules(table)? {
             // Chains of an earlier process stay until everything was applied once.
             if adopted && rule.0.starts_with("class-") && !self.class_chains().contains(&rule.0) {
@@ -77,53 +93,69 @@ impl Tables {
         }))
     }
 
+    /// A class that no number leads to.
+    fn lost_class(&mut self) -> Result<Option<u32>, DatapathError> {
+        let mut led_to = HashSet::new();
+        for purpose in [Purpose::InsideClasses, Purpose::OutsideClasses] {
+            for v6 in [false, true] {
+                let elements = self.kernel.elements(SetId::new(purpose, v6))?;
+                led_to.extend(elements.into_iter().filter_map(|element| Some((element.set, element.key.u32_at(0)?))));
+            }
+        }
+        Ok(self
+            .classes
+            .all()
+            .find(|(class, number)| !led_to.contains(&(class_set(class), *number)))
+            .map(|(_, number)| number))
+    }
+
     fn repair_elements(&mut self, differences: &mut Vec<Difference>) -> Result<(), DatapathError> {
-        let (mut missing, mut surplus) = (Vec::new(), Vec::new());
-        let mut causes = Vec::new();
-        let mut found: HashMap<SetId, HashMap<Bytes, Bytes>> = HashMap::new();
-        for set in self.scope.tables().iter().flat_map(|table| SetId::of_table(table)) {
-            let ignored = matches!(
-                set.purpose,
-                Purpose::Affinity
-                    | Purpose::LocalPods
-                    | Purpose::ServiceRanges
-                    | Purpose::InsideClasses
-                    | Purpose::OutsideClasses
-            );
-            if !ignored {
-                let elements = self.kernel.elements(set)?;
-                found.insert(set, elements.into_iter().map(|element| (element.key, element.data)).collect());
-            }
-        }
+        let mut wanted: BTreeMap<SetId, Vec<(Element, ServiceRef)>> = BTreeMap::new();
         for ((set, key), (data, service)) in self.wanted() {
-            let there = found.get_mut(&set).and_then(|elements| elements.remove(&key));
-            if there == Some(data) {
-                continue;
-            }
-            surplus.extend(there.map(|data| Element { set, key, data }));
-            missing.push(Element { set, key, data });
-            if causes.len() < TOLD {
+            wanted.entry(set).or_default().push((Element { set, key, data }, service.clone()));
+        }
+        let slots = (self.scope == Scope::Everything).then(|| SetId::of_generation(self.classes.generation));
+        let tables = self.scope.tables().iter().flat_map(|table| SetId::of_table(table));
+        let mut told = Vec::new();
+        let mut untold = 0;
+        for set in tables.chain(slots.into_iter().flatten()).filter(|set| set.purpose.belongs_to_services()) {
+            let wanted = wanted.remove(&set).unwrap_or_default();
+            let elements: Vec<Element> = wanted.iter().map(|(element, _)| *element).collect();
+            let found = if set.purpose.goes_last() {
+                // What is too many here, nothing leads to.
+                self.kernel.lookup(set, &elements)?
+            } else {
+                self.kernel.elements(set)?
+            };
+            let mut found: HashMap<Bytes, Bytes> =
+                found.into_iter().map(|element| (element.key, element.data)).collect();
+            let (mut missing, mut surplus) = (Vec::new(), Vec::new());
+            for (element, service) in wanted {
+                let there = found.remove(&element.key);
+                if there == Some(element.data) {
+                    continue;
+                }
                 let how = if there.is_some() { "was changed" } else { "was missing" };
-                causes.push((format!("element {key:?} of set {set} {how}"), format!("service {service}")));
+                surplus.extend(there.map(|data| Element { data, ..element }));
+                missing.push(element);
+                let what = format!("element {:?} of set {set} {how}", element.key);
+                tell(&mut told, &mut untold, Difference { what, cause: format!("service {service}") });
             }
-        }
-        if self.leftover.is_none() {
-            for (set, elements) in found {
-                surplus.extend(elements.into_iter().map(|(key, data)| Element { set, key, data }));
+            if self.leftover.is_none() {
+                for (key, data) in found {
+                    surplus.push(Element { set, key, data });
+                    let what = format!("element {key:?} of set {set} was too many");
+                    tell(&mut told, &mut untold, Difference { what, cause: "nobody".to_owned() });
+                }
             }
-        }
-        let untold = missing.len().max(surplus.len()).saturating_sub(TOLD);
-        for element in
-            surplus.iter().filter(|element| missing.is_empty() && !element.key.as_slice().is_empty()).take(TOLD)
-        {
-            let what = format!("element {:?} of set {} was too many", element.key, element.set);
-            causes.push((what, "nobody".to_owned()));
+            self.write_elements(surplus, missing)?;
         }
         if untold > 0 {
-            causes.push((format!("{untold} more elements differed"), "Services of the cluster".to_owned()));
+            let what = format!("{untold} more elements differed");
+            told.push(Difference { what, cause: "Services of the cluster".to_owned() });
         }
-        differences.extend(causes.into_iter().map(|(what, cause)| Difference { what, cause }));
-        self.write_elements(surplus, missing)
+        differences.extend(told);
+        Ok(())
     }
 
     /// Removes and adds elements: what is changed is removed and added in one transaction.

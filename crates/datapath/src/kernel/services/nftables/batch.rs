@@ -24,6 +24,8 @@ const NFT_MSG_NEWRULE: u16 = 6;
 pub(super) const NFT_MSG_GETRULE: u16 = 7;
 const NFT_MSG_DELRULE: u16 = 8;
 const NFT_MSG_NEWSET: u16 = 9;
+pub(super) const NFT_MSG_GETSET: u16 = 10;
+const NFT_MSG_DELSET: u16 = 11;
 const NFT_MSG_NEWSETELEM: u16 = 12;
 pub(super) const NFT_MSG_GETSETELEM: u16 = 13;
 const NFT_MSG_DELSETELEM: u16 = 14;
@@ -210,6 +212,14 @@ impl Batch {
         });
     }
 
+    /// Removes a set, by name. No rule may refer to it.
+    pub(super) fn delete_set(&mut self, table: &str, set: &str) {
+        self.message(NFT_MSG_DELSET, 0, format!("set {table} {set}"), |w| {
+            w.text(1, table);
+            w.text(2, set);
+        });
+    }
+
     /// Removes all elements of a set.
     pub(super) fn flush_set(&mut self, set: SetId) {
         self.message(NFT_MSG_DELSETELEM, 0, format!("elements of set {set}"), |w| {
@@ -229,10 +239,10 @@ impl Batch {
     }
 
     /// Makes the chain of a class, and lets its number lead there.
-    pub(super) fn add_class(&mut self, class: &Class, number: u32) {
+    pub(super) fn add_class(&mut self, class: &Class, number: u32, generation: u32) {
         let chain = class_chain(number);
         self.add_chain(SERVICES_TABLE, &chain, None);
-        for rule in class_rules(class, number) {
+        for rule in class_rules(class, number, generation) {
             self.add_rule(&rule);
         }
         self.class_element(class_set(class), number, &Verdict::Jump(chain));

@@ -11,6 +11,8 @@ use super::rules::{Class, UNTRANSLATED, class_set};
 pub(super) struct Classes {
     known: HashMap<Class, Known>,
     pub(super) next: u32,
+    /// Which sets of slots their chains look into.
+    pub(super) generation: u32,
     /// Classes without a chain yet.
     unmade: Vec<Class>,
 }
@@ -21,11 +23,14 @@ struct Known {
     uses: u64,
 }
 
+/// Classes kept though nobody uses them: the next Service with as many endpoints will.
+const UNUSED_LIMIT: usize = 256;
+
 // === impl Classes ===
 
 impl Default for Classes {
     fn default() -> Self {
-        Self { known: HashMap::new(), next: UNTRANSLATED + 1, unmade: Vec::new() }
+        Self { known: HashMap::new(), next: UNTRANSLATED + 1, generation: 1, unmade: Vec::new() }
     }
 }
 
@@ -33,6 +38,10 @@ impl ClassNumbers for Classes {
     fn number(&self, class: &Class) -> u32 {
         // A class is acquired before elements are made that name it.
         self.known.get(class).map_or(UNTRANSLATED, |known| known.number)
+    }
+
+    fn generation(&self) -> u32 {
+        self.generation
     }
 }
 
@@ -84,9 +93,12 @@ impl Classes {
         self.known.iter().map(|(class, known)| (class, known.number))
     }
 
-    /// Forgets classes that nobody uses, and says which have a chain that may go.
+    /// Forgets classes that nobody uses when they are many, and says which have a chain that may go.
     pub(super) fn take_unused(&mut self) -> Vec<(SetId, u32)> {
         let mut unused = Vec::new();
+        if self.known.values().filter(|known| known.uses == 0).count() <= UNUSED_LIMIT {
+            return unused;
+        }
         self.known.retain(|class, known| {
             if known.uses == 0 && !self.unmade.contains(class) {
                 unused.push((class_set(class), known.number));

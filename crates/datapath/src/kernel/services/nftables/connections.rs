@@ -30,6 +30,7 @@ const CTA_FILTER: u16 = 25;
 /// Fields of a tuple that a filter compares.
 const FILTER_SOURCE: u32 = 1 << 0 | FILTER_PROTOCOL | 1 << 4;
 const FILTER_DESTINATION: u32 = 1 << 1 | FILTER_PROTOCOL | 1 << 5;
+const FILTER_ADDRESSES: u32 = 0b11;
 const FILTER_PROTOCOL: u32 = 1 << 3;
 const UDP: u8 = 17;
 const AF_INET: u8 = 2;
@@ -185,10 +186,14 @@ fn request(v6: bool) -> Request {
 
 /// Asks for a flow.
 fn filter((place, answers): Flow) -> Request {
+    // Kernels take the comparison of IPv6 addresses the wrong way round (`!ipv6_addr_cmp` in
+    // `ctnetlink_filter_match_tuple`, Linux 5.8 to 6.18 at least): there, ports have to do, and
+    // addresses are compared when the answer is read.
+    let fields = |fields: u32| if place.is_ipv6() { fields & !FILTER_ADDRESSES } else { fields };
     request(place.is_ipv6())
         .nested(CTA_TUPLE_ORIG, |tuple| end(tuple, place, true))
         .nested(CTA_TUPLE_REPLY, |tuple| end(tuple, answers, false))
-        .nested(CTA_FILTER, |filter| filter.u32(1, FILTER_DESTINATION).u32(2, FILTER_SOURCE))
+        .nested(CTA_FILTER, |filter| filter.u32(1, fields(FILTER_DESTINATION)).u32(2, fields(FILTER_SOURCE)))
 }
 
 /// Asks for all UDP flows.

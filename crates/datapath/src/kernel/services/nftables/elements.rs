@@ -6,7 +6,7 @@ use std::sync::Arc;
 use seaway_services::plan::{Algorithm, Backend, Frontend, FrontendAddress, FrontendKind, Reach, ServicePlan};
 use sha2::{Digest as _, Sha256};
 
-use super::layout::{Bytes, Element, Purpose};
+use super::layout::{Bytes, Element, Purpose, SetId};
 use super::rules::{Choice, Class, UNTRANSLATED};
 use crate::ServiceNode;
 
@@ -25,6 +25,9 @@ pub(super) struct Programmed {
 pub(super) trait ClassNumbers {
     /// The number of a class.
     fn number(&self, class: &Class) -> u32;
+
+    /// Generation of the sets that the classes' chains look into.
+    fn generation(&self) -> u32;
 }
 
 // === impl Programmed ===
@@ -122,7 +125,7 @@ impl Programmed {
             }
         }
         for (index, id) in self.ids.iter().enumerate().filter(|(_, id)| **id != 0) {
-            self.set_elements(index, *id, &mut elements);
+            self.set_elements(index, *id, classes.generation(), &mut elements);
         }
         elements.sort_unstable();
         elements.dedup();
@@ -165,20 +168,21 @@ impl Programmed {
         }
     }
 
-    fn set_elements(&self, index: usize, id: u32, elements: &mut Vec<Element>) {
+    fn set_elements(&self, index: usize, id: u32, generation: u32, elements: &mut Vec<Element>) {
         let Some(frontend) = frontends_of(&self.plan, index).next() else { return };
         let backends = self.backends(index);
         let affinity = frontends_of(&self.plan, index).any(|frontend| frontend.affinity_timeout_seconds.is_some());
         for (slot, backend) in slots(backends, frontend.algorithm).into_iter().enumerate() {
             let key = Bytes::EMPTY.u32(id).u32(u32::try_from(slot).unwrap_or(u32::MAX));
             let data = Bytes::EMPTY.address(backend.address).port(backend.port);
-            elements.push(Element::new(Purpose::Slots, backend.address.is_ipv6(), key, data));
+            elements.push(Element { set: SetId::of(Purpose::Slots, backend.address.is_ipv6(), generation), key, data });
         }
         for backend in backends {
             let v6 = backend.address.is_ipv6();
             if affinity {
                 let key = Bytes::EMPTY.address(backend.address).port(backend.port).u32(id);
-                elements.push(Element::new(Purpose::Members, v6, key, Bytes::EMPTY));
+                let set = SetId::of(Purpose::Members, v6, generation);
+                elements.push(Element { set, key, data: Bytes::EMPTY });
             }
             if backend.local {
                 let key = Bytes::EMPTY.address(backend.address).address(backend.address);

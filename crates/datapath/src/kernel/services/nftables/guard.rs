@@ -46,10 +46,10 @@ pub(super) fn rules() -> Vec<Rule> {
             let address = |purpose| family.load_destination(new(purpose));
             let reject = Verdict::Goto(REJECT);
             rules.extend([
-                place("No endpoint on this node").is_in(PLACE, family.set(Purpose::Dropped)).verdict(&Verdict::Drop),
-                place("No endpoint").is_in(PLACE, family.set(Purpose::Rejected)).verdict(&reject),
-                address("Unknown port").is_in(PLACE, family.set(Purpose::Addresses)).verdict(&reject),
-                address("Unassigned").is_in(PLACE, family.set(Purpose::ServiceRanges)).verdict(&Verdict::Drop),
+                place("No endpoint on this node").within(PLACE, family.set(Purpose::Dropped)).verdict(&Verdict::Drop),
+                place("No endpoint").within(PLACE, family.set(Purpose::Rejected)).verdict(&reject),
+                address("Unknown port").within(PLACE, family.set(Purpose::Addresses)).verdict(&reject),
+                address("Unassigned").within(PLACE, family.set(Purpose::ServiceRanges)).verdict(&Verdict::Drop),
             ]);
         }
     }

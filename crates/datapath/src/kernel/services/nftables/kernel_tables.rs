@@ -3,13 +3,16 @@
 use std::collections::HashMap;
 use std::io;
 
-use super::batch::{Batch, NFT_MSG_GETRULE, NFT_MSG_GETSETELEM, NFT_MSG_GETTABLE, message_type};
+use super::batch::{Batch, NFT_MSG_GETRULE, NFT_MSG_GETSET, NFT_MSG_GETSETELEM, NFT_MSG_GETTABLE, message_type};
 use super::layout::{Bytes, Element, NFPROTO_INET, SetId};
 use crate::DatapathError;
 use crate::kernel::netlink::{Attribute, Attributes, Netlink, Request};
 
 /// Send buffer asked for: what a transaction may take.
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
+/// Elements asked for at once: each is answered by a datagram of some 5 KiB, and the
+/// receive buffer takes 2 MiB.
+const LOOKUPS: usize = 200;
 /// Readings of a set until it is taken as it is.
 const READINGS: usize = 5;
 /// Bytes of `struct nfgenmsg`.
@@ -105,6 +108,17 @@ impl KernelTables {
         Ok(parsed.collect())
     }
 
+    /// Names of a table's sets.
+    pub(super) fn sets(&mut self, table: &str) -> Result<Vec<String>, DatapathError> {
+        let object = format!("sets of table {table}");
+        let replies = self.dump(NFT_MSG_GETSET, object, |request| request.text(1, table))?;
+        let parsed = replies.iter().filter_map(|(_, body)| {
+            let name = Attributes(body.get(HEADER_BYTES..)?).find(2)?.text()?;
+            Some(name.to_owned())
+        });
+        Ok(parsed.collect())
+    }
+
     /// Chain and comment of a table's rules.
     pub(super) fn rules(&mut self, table: &str) -> Result<Vec<(String, String)>, DatapathError> {
         let object = format!("rules of table {table}");
@@ -132,6 +146,44 @@ impl KernelTables {
         Ok(elements)
     }
 
+    /// What a set holds of these elements, asked for one by one: takes time by their number,
+    /// where reading a set takes time by the square of its size.
+    pub(super) fn lookup(&mut self, set: SetId, elements: &[Element]) -> Result<Vec<Element>, DatapathError> {
+        let mut found = Vec::with_capacity(elements.len());
+        for part in elements.chunks(LOOKUPS) {
+            match self.lookup_at_once(set, part) {
+                Ok(elements) => found.extend(elements),
+                // The answer stops at the first that is not there.
+                Err(error) if is_not_found(&error) => {
+                    for element in part {
+                        match self.lookup_at_once(set, std::slice::from_ref(element)) {
+                            Ok(elements) => found.extend(elements),
+                            Err(error) if is_not_found(&error) => {}
+                            Err(error) => return Err(error),
+                        }
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(found)
+    }
+
+    fn lookup_at_once(&mut self, set: SetId, elements: &[Element]) -> Result<Vec<Element>, DatapathError> {
+        let header = [NFPROTO_INET, 0, 0, 0];
+        let object = format!("elements of set {set}");
+        let request = Request::new(message_type(NFT_MSG_GETSETELEM), 0, &header, "read", object);
+        let request = request.text(1, set.table()).text(2, &set.name()).nested(3, |list| {
+            elements.iter().fold(list, |list, element| {
+                list.nested(1, |item| item.nested(1, |key| key.attribute(1, element.key.as_slice())))
+            })
+        });
+        let replies = self.netlink.run(vec![request])?.into_iter().flatten();
+        let bodies: Vec<Vec<u8>> = replies.map(|(_, body)| body).collect();
+        let lists = bodies.iter().filter_map(|body| Attributes(body.get(HEADER_BYTES..)?).find(3));
+        Ok(lists.flat_map(|list| list.nested().filter_map(move |element| parse_element(set, element))).collect())
+    }
+
     fn elements_once(&mut self, set: SetId) -> Result<Vec<Element>, DatapathError> {
         let object = format!("elements of set {set}");
         let replies =
@@ -143,6 +195,10 @@ impl KernelTables {
         elements.dedup();
         Ok(elements)
     }
+}
+
+fn is_not_found(error: &DatapathError) -> bool {
+    matches!(error, DatapathError::Kernel { source, .. } if source.raw_os_error() == Some(libc::ENOENT))
 }
 
 fn parse_element(set: SetId, element: Attribute<'_>) -> Option<Element> {

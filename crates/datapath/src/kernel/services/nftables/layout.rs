@@ -82,6 +82,8 @@ pub(super) struct SetId {
     pub(super) purpose: Purpose,
     /// Of IPv6.
     pub(super) v6: bool,
+    /// Which process made it, for sets that are not taken over but made anew; 0 for others.
+    pub(super) generation: u32,
 }
 
 /// How a set is made.
@@ -118,11 +120,9 @@ pub(super) struct Element {
 
 impl Purpose {
     /// Those of the table that translates.
-    const SERVICES: [Purpose; 12] = [
+    const SERVICES: [Purpose; 10] = [
         Purpose::Frontends,
         Purpose::Outside,
-        Purpose::Slots,
-        Purpose::Members,
         Purpose::Affinity,
         Purpose::Hide,
         Purpose::Hairpin,
@@ -156,6 +156,19 @@ impl Purpose {
         }
     }
 
+    /// Whether its elements are asked for by Services, rather than made from the node, classes
+    /// or packets.
+    pub(super) fn belongs_to_services(self) -> bool {
+        !matches!(
+            self,
+            Purpose::Affinity
+                | Purpose::LocalPods
+                | Purpose::ServiceRanges
+                | Purpose::InsideClasses
+                | Purpose::OutsideClasses
+        )
+    }
+
     /// Whether several Services may ask for one element.
     pub(super) fn is_shared(self) -> bool {
         matches!(self, Purpose::Hairpin | Purpose::Addresses)
@@ -171,10 +184,21 @@ impl Purpose {
 
 impl SetId {
     pub(super) const fn new(purpose: Purpose, v6: bool) -> Self {
-        Self { purpose, v6 }
+        Self { purpose, v6, generation: 0 }
     }
 
-    /// All sets of a table.
+    /// A set of a generation.
+    pub(super) const fn of(purpose: Purpose, v6: bool, generation: u32) -> Self {
+        Self { purpose, v6, generation }
+    }
+
+    /// The sets that every process makes for itself.
+    pub(super) fn of_generation(generation: u32) -> [SetId; 4] {
+        [(Purpose::Slots, false), (Purpose::Slots, true), (Purpose::Members, false), (Purpose::Members, true)]
+            .map(|(purpose, v6)| SetId::of(purpose, v6, generation))
+    }
+
+    /// All sets of a table, besides those of generations.
     pub(super) fn of_table(table: &str) -> Vec<SetId> {
         let purposes: &[Purpose] = if table == GUARD_TABLE { &Purpose::GUARD } else { &Purpose::SERVICES };
         purposes.iter().flat_map(|purpose| [false, true].map(|v6| SetId::new(*purpose, v6))).collect()
@@ -185,7 +209,8 @@ impl SetId {
     }
 
     pub(super) fn name(self) -> String {
-        format!("{}{}", self.purpose.name(), if self.v6 { 6 } else { 4 })
+        let name = format!("{}{}", self.purpose.name(), if self.v6 { 6 } else { 4 });
+        if self.generation == 0 { name } else { format!("{name}-{}", self.generation) }
     }
 
     pub(super) fn definition(self) -> SetDefinition {

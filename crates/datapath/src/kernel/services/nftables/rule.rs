@@ -210,7 +210,7 @@ impl Rule {
     }
 
     /// Goes on when the key is in the set.
-    pub(super) fn is_in(self, key: Register, set: SetId) -> Self {
+    pub(super) fn within(self, key: Register, set: SetId) -> Self {
         self.expression("lookup", |w| {
             w.text(1, &set.name());
             w.u32(2, key.number());
@@ -218,7 +218,7 @@ impl Rule {
     }
 
     /// Goes on when the key is not in the set.
-    pub(super) fn is_not_in(self, key: Register, set: SetId) -> Self {
+    pub(super) fn outside(self, key: Register, set: SetId) -> Self {
         self.expression("lookup", |w| {
             w.text(1, &set.name());
             w.u32(2, key.number());

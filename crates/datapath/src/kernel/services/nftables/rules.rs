@@ -135,8 +135,8 @@ impl Family {
     }
 
     /// Goes on for packets that do not come from this node's pods.
-    fn from_elsewhere(self, rule: Rule) -> Rule {
-        self.load_source(rule, CLIENT).is_not_in(CLIENT, self.set(Purpose::LocalPods))
+    fn of_strangers(self, rule: Rule) -> Rule {
+        self.load_source(rule, CLIENT).outside(CLIENT, self.set(Purpose::LocalPods))
     }
 }
 
@@ -188,7 +188,7 @@ pub(super) fn base_rules(sources: NodeSources) -> Vec<Rule> {
         rules.extend(range_rules(family));
         // Twice: a packet that met a change between two lookups finds the new state.
         for purpose in ["Translate for packets from elsewhere", "Once more, in case of a change meanwhile"] {
-            let chosen = family.from_elsewhere(family.only(rule("prerouting", purpose)));
+            let chosen = family.of_strangers(family.only(rule("prerouting", purpose)));
             let found = family.load_place(chosen).find(PLACE, family.set(Purpose::Outside), CLASS);
             rules.push(found.follow(CLASS, family.set(Purpose::OutsideClasses)));
         }
@@ -215,9 +215,9 @@ fn range_rules(family: Family) -> Vec<Rule> {
         rules.push(strangers.verdict(&Verdict::Drop));
     }
     let new = only_new(family.only(rule("ranges", "Clients of a load balancer address come from its ranges")));
-    let ranged = family.load_place(family.from_elsewhere(new)).is_in(PLACE, family.set(Purpose::Ranged));
+    let ranged = family.load_place(family.of_strangers(new)).within(PLACE, family.set(Purpose::Ranged));
     let refused = family.load_source(ranged, PLACE.after(family.registers + 2));
-    rules.push(refused.is_not_in(PLACE, family.set(Purpose::Allowed)).verdict(&Verdict::Drop));
+    rules.push(refused.outside(PLACE, family.set(Purpose::Allowed)).verdict(&Verdict::Drop));
     rules
 }
 
@@ -235,7 +235,7 @@ fn forward_rules(family: Family) -> [Rule; 2] {
     };
     let from = family.load_source(invalid("Untracked packets of pods are not translated back"), PLACE);
     let to = family.load_destination(invalid("Untracked packets to pods were not translated"));
-    [from, to].map(|rule| rule.is_in(PLACE, family.set(Purpose::LocalPods)).verdict(&Verdict::Drop))
+    [from, to].map(|rule| rule.within(PLACE, family.set(Purpose::LocalPods)).verdict(&Verdict::Drop))
 }
 
 fn postrouting_rules(family: Family, sources: NodeSources) -> Vec<Rule> {
@@ -254,23 +254,23 @@ fn postrouting_rules(family: Family, sources: NodeSources) -> Vec<Rule> {
     let hairpin = family.load_source(translated("A backend does not answer to itself"), PLACE);
     let hairpin =
         hairpin.payload(PLACE.after(family.registers), Base::Network, family.destination_offset, family.bytes);
-    let mut rules = vec![hide(hairpin.is_in(PLACE, family.set(Purpose::Hairpin)))];
+    let mut rules = vec![hide(hairpin.within(PLACE, family.set(Purpose::Hairpin)))];
     if !family.v6 {
         let loopback = family.load_source(translated("Loopback stays on the node"), PLACE);
         let loopback = loopback.mask(PLACE, PLACE, &[255, 0, 0, 0]).equals(PLACE, &[127, 0, 0, 0]);
         rules.push(hide(loopback));
     }
-    let hidden = family.from_elsewhere(translated("Answers come back through this node"));
+    let hidden = family.of_strangers(translated("Answers come back through this node"));
     let hidden = hidden.source_address_type(CLASS).differs(CLASS, &ADDRESS_LOCAL.to_ne_bytes());
     let destination = if family.v6 { Ct::DstIp6 } else { Ct::DstIp };
     let hidden = hidden.ct_original(PLACE, destination).meta(PLACE.after(family.registers), Meta::L4Proto);
     let hidden = hidden.ct_original(PLACE.after(family.registers + 1), Ct::ProtoDst);
-    rules.push(hide(hidden.is_in(PLACE, family.set(Purpose::Hide))));
+    rules.push(hide(hidden.within(PLACE, family.set(Purpose::Hide))));
     rules
 }
 
 /// The rules of a class.
-pub(super) fn class_rules(class: &Class, number: u32) -> Vec<Rule> {
+pub(super) fn class_rules(class: &Class, number: u32, generation: u32) -> Vec<Rule> {
     let family = Family::of(class.v6);
     let chain = class_chain(number);
     let places = family.set(if class.outside { Purpose::Outside } else { Purpose::Frontends });
@@ -282,7 +282,7 @@ pub(super) fn class_rules(class: &Class, number: u32) -> Vec<Rule> {
     let port = BACKEND.after(family.registers);
     let translate = |rule: Rule| rule.nat(Nat::Destination, class.v6, BACKEND, Some(port));
     let affinity = family.set(Purpose::Affinity);
-    let slots = family.set(Purpose::Slots);
+    let slots = SetId::of(Purpose::Slots, class.v6, generation);
     let Some(seconds) = class.affinity_seconds else {
         // The slot is drawn into the register after the set's.
         let drawn = match class.choice {
@@ -295,11 +295,11 @@ pub(super) fn class_rules(class: &Class, number: u32) -> Vec<Rule> {
     let known = family.load_source(start("Known clients keep their backend"), CLIENT);
     let known = known.find(AFFINITY, affinity, BACKEND);
     // Its set follows the backend in the registers.
-    let member = known.copy(SET, port.after(1)).is_in(BACKEND, family.set(Purpose::Members));
+    let member = known.copy(SET, port.after(1)).within(BACKEND, SetId::of(Purpose::Members, class.v6, generation));
     let member = member.learn(affinity, Learn::Update, AFFINITY, Some(BACKEND), Some(seconds));
     let forgotten = family.load_source(start("A backend that is gone is forgotten"), CLIENT);
     let forgotten = forgotten.find(AFFINITY, affinity, BACKEND);
-    let forgotten = forgotten.learn(affinity, Learn::Delete, AFFINITY, None, None);
+    let forgotten = forgotten.learn(affinity, Learn::Delete, AFFINITY, Some(BACKEND), None);
     let mut drawn = draw(family, start("A backend is chosen").copy(SET, SET_COPY), class.choice);
     if matches!(class.choice, Choice::Flow(_)) {
         // The source took the registers of what the place leads to.

@@ -42,8 +42,7 @@ pub(super) struct Tables {
     pub(super) next_id: u32,
     /// What an earlier process left, until everything was applied once.
     pub(super) leftover: Option<HashMap<(SetId, Bytes), Bytes>>,
-    /// Ids and classes below these are an earlier process's.
-    pub(super) first_id: u32,
+    /// Classes below this one are an earlier process's.
     pub(super) first_class: u32,
     /// Set once the node's part was written.
     pub(super) node_written: Option<()>,
@@ -69,8 +68,9 @@ struct Chunk {
     bytes: usize,
 }
 
-/// Elements that leave one Service and come to another in the same batch.
-type Moves = HashMap<(SetId, Bytes), Bytes>;
+/// Elements that leave one Service and come to another in the same batch: what they led to,
+/// until the other has them.
+type Moves = HashMap<(SetId, Bytes), Option<Bytes>>;
 
 /// Bytes of an element's attributes, besides key and data.
 const ELEMENT_OVERHEAD_BYTES: usize = 24;
@@ -88,7 +88,6 @@ impl Tables {
             classes: Classes::default(),
             next_id: 1,
             leftover: None,
-            first_id: 1,
             first_class: 1,
             node_written: None,
             counts: BTreeMap::new(),
@@ -171,7 +170,7 @@ impl Tables {
         for update in updates.iter().filter(|update| update.old.is_some()) {
             let (delete, _) = self.difference(update, node_before);
             let places = delete.into_iter().filter(|element| !is_own(element));
-            leaving.extend(places.map(|element| ((element.set, element.key), element.data)));
+            leaving.extend(places.map(|element| ((element.set, element.key), Some(element.data))));
         }
         if leaving.is_empty() {
             return leaving;
@@ -239,7 +238,7 @@ impl Tables {
             if element.set.purpose.is_shared() && !self.acquire(&element) {
                 continue;
             }
-            if let Some(data) = moves.remove(&(element.set, element.key)) {
+            if let Some(data) = moves.get_mut(&(element.set, element.key)).and_then(Option::take) {
                 chunk.delete(Element { data, ..element });
             }
             let left = self.leftover.as_mut().and_then(|leftover| leftover.remove(&(element.set, element.key)));
@@ -281,40 +280,49 @@ impl Tables {
         done: &mut Vec<Update>,
         later: &mut Vec<Element>,
     ) -> Result<(), DatapathError> {
-        let refused = match self.commit(&chunk, report) {
-            Ok(()) => {
-                later.extend(chunk.later);
-                done.extend(self.keep(chunk.updates));
-                return Ok(());
-            }
-            Err(refused) => refused,
-        };
+        let Err((refused, updates)) = self.try_chunk(chunk, report, done, later) else { return Ok(()) };
         tracing::warn!(subject = %refused.subject, error = %refused.source, "the kernel refused changes of Services");
-        self.recount();
         if refused.is_surprise() {
             self.repair()?;
-        } else if chunk.updates.len() == 1 && !refused.is_full() {
+            let mut again = Chunk::default();
+            let mut moves = self.moves(&updates, node_before);
+            for update in updates {
+                self.fill(&mut again, update, node_before, &mut moves);
+            }
+            return self.try_chunk(again, report, done, later).map_err(|(refused, _)| refused.into_error());
+        }
+        if !refused.is_full() {
             return Err(refused.into_error());
         }
-        for update in chunk.updates {
-            let mut single = Chunk::default();
+        for update in updates {
             let service = update.service.clone();
+            let mut single = Chunk::default();
             self.fill(&mut single, update, node_before, &mut Moves::new());
-            match self.commit(&single, report) {
-                Ok(()) => {
-                    later.extend(single.later);
-                    done.extend(self.keep(single.updates));
-                }
-                Err(refused) if refused.is_full() => {
-                    self.recount();
+            match self.try_chunk(single, report, done, later) {
+                Ok(()) => {}
+                Err((refused, _)) if refused.is_full() => {
                     report.refused.push(Refusal { service, table: refused.subject, limit: 0 });
                 }
-                Err(refused) => {
-                    self.recount();
-                    return Err(refused.into_error());
-                }
+                Err((refused, _)) => return Err(refused.into_error()),
             }
         }
+        Ok(())
+    }
+
+    /// Carries out a chunk, or gives back its updates with everything as before.
+    fn try_chunk(
+        &mut self,
+        chunk: Chunk,
+        report: &mut ServiceReport,
+        done: &mut Vec<Update>,
+        later: &mut Vec<Element>,
+    ) -> Result<(), (Refused, Vec<Update>)> {
+        if let Err(refused) = self.commit(&chunk, report) {
+            self.recount();
+            return Err((refused, chunk.updates));
+        }
+        later.extend(chunk.later);
+        done.extend(self.keep(chunk.updates));
         Ok(())
     }
 
@@ -352,17 +360,21 @@ impl Tables {
     }
 
     fn commit(&mut self, chunk: &Chunk, report: &mut ServiceReport) -> Result<(), Refused> {
+        // In a transaction of its own: a packet that is under way sees rules as they were when it
+        // came, but maps as they are now, and must not be led to a chain that is empty for it.
         let mut batch = Batch::new();
         for (class, number) in self.classes.unmade() {
-            batch.add_class(&class, number);
+            batch.add_class(&class, number, self.classes.generation);
         }
+        report.writes += self.kernel.commit(batch)?;
+        self.classes.made();
+        let mut batch = Batch::new();
         let (mut delete, mut add) = (chunk.delete.clone(), chunk.add.clone());
         delete.sort_unstable();
         add.sort_unstable();
         batch.delete_elements(&delete);
         batch.add_elements(&add);
         report.writes += self.kernel.commit(batch)?;
-        self.classes.made();
         self.count(&delete, &add);
         Ok(())
     }
