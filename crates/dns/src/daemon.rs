@@ -9,8 +9,9 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use seaway_model::agent_api::AGENT_SOCKET;
 use seaway_runtime::admin;
@@ -22,6 +23,7 @@ use crate::error::DnsError;
 use crate::feed::Follower;
 use crate::forward::cache::CacheLimits;
 use crate::forward::{Cache, Forwarder, Group, Policy, Transport, Upstream};
+use crate::handover::{self, Holder};
 use crate::metrics::{self, Watched};
 use crate::resolve::{Resolver, Rules};
 use crate::server::clock::chance;
@@ -39,6 +41,17 @@ pub mod resolv_conf;
 /// Name of the file with the names of the cluster, in the run directory.
 const STATE_FILE: &str = "dns-names.json";
 
+/// Says that this server is ready, and not the one it replaces on the same addresses:
+/// a file in a directory that no other container sees.
+const READY_FILE: &str = "/run/seaway-dns/ready";
+
+/// Pause before the admin address is tried again, and between looks at whether all is known.
+const ADMIN_RETRY: Duration = Duration::from_millis(500);
+const READY_CHECK: Duration = Duration::from_millis(20);
+
+/// A worker that lived shorter than this is started again after a pause.
+const WORKER_PAUSE: Duration = Duration::from_millis(500);
+
 /// How long questions that wait for upstreams may take when the program is told to end.
 const DRAIN: Duration = Duration::from_secs(3);
 
@@ -53,16 +66,69 @@ pub struct Parts {
     trust: Trust,
 }
 
-/// Serves until `stop` is cancelled. `listen`: addresses when the configuration names none.
+/// Holds the sockets and keeps a worker running, started by `worker` with the path where it
+/// gets them, until `stop` is cancelled. `listen`: addresses when the configuration names none.
 ///
 /// # Errors
-/// When the configuration cannot be used, an address is taken, or the kernel gives no threads.
-pub async fn run(config: DnsConfig, listen: Vec<IpAddr>, stop: CancellationToken) -> Result<(), DnsError> {
-    let addresses = listening_addresses(&config, listen)?;
+/// When the configuration cannot be used, an address is taken, or no worker can be started.
+pub async fn hold(
+    config: DnsConfig,
+    listen: Vec<IpAddr>,
+    worker: impl Fn(&Path) -> tokio::process::Command,
+    stop: CancellationToken,
+) -> Result<(), DnsError> {
     let shards = shards(&config);
-    let listening: Vec<Listening> =
-        addresses.iter().map(|address| Listening::open(*address, shards)).collect::<Result<_, _>>()?;
+    let wanted = listening_addresses(&config, listen)?;
+    // Of sockets with another address nothing is read any more; the old holder still has them.
+    let mut listening: Vec<Listening> =
+        handover::take_over(&config.run).into_iter().filter(|l| wanted.contains(&l.address)).collect();
+    let taken = listening.len();
+    for address in wanted {
+        if !listening.iter().any(|listening| listening.address == address) {
+            listening.push(Listening::open(address, shards.min(handover::MOST_SOCKETS - 1))?);
+        }
+    }
+    tracing::info!(taken, addresses = listening.len(), "holding sockets");
+    let holder = Holder::offer(&config.run, listening)?;
+    let failed = |source| DnsError::Worker { source };
+    while !stop.is_cancelled() {
+        let begun = Instant::now();
+        let mut child = worker(&holder.path).spawn().map_err(failed)?;
+        tokio::select! {
+            ended = child.wait() => {
+                let status = ended.map_err(failed)?;
+                tracing::error!(%status, "worker ended; starting the next");
+                if begun.elapsed() < WORKER_PAUSE {
+                    // One that cannot start would only burn the processor.
+                    tokio::time::sleep(WORKER_PAUSE).await;
+                }
+            }
+            () = stop.cancelled() => {
+                // It heard the same signal if it came from a terminal; twice does no harm.
+                if let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()) {
+                    let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGTERM);
+                }
+                let _ = tokio::time::timeout(DRAIN * 2, child.wait()).await;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Serves with the sockets of the holder at `path` until `stop` is cancelled.
+///
+/// # Errors
+/// When there is no holder, the configuration cannot be used, or the kernel gives no threads.
+pub async fn work(config: DnsConfig, path: &Path, stop: CancellationToken) -> Result<(), DnsError> {
+    let listening = handover::take(path)?;
+    let shards = shards(&config);
     serve(config, listening, shards, stop).await
+}
+
+/// Whether the server of this container is ready: its worker says so by a file.
+#[must_use]
+pub fn probe() -> bool {
+    Path::new(READY_FILE).exists()
 }
 
 /// Serves with sockets that are open.
@@ -101,14 +167,47 @@ pub async fn serve(
         }
     }
     let watched = Arc::new(Watched { server: Arc::clone(&parts.server), feed, counters });
-    let admin = admin::bind(config.plain.admin, Arc::clone(&watched) as _, metrics::registry(watched)).await?;
     tracing::info!(addresses = ?own, shards, domain = %parts.index.settings.domain, "serving DNS");
-    admin.serve(stop.clone()).await?;
+    tokio::spawn(tell_ready(Arc::clone(&parts.index), stop.clone()));
+    tokio::spawn(serve_admin(config.plain.admin, watched, stop.clone()));
     stop.cancelled().await;
     let _ = following.await;
     let join = tokio::task::spawn_blocking(move || threads.into_iter().for_each(|thread| drop(thread.join())));
     let _ = join.await;
     Ok(())
+}
+
+/// Serves metrics as soon as the address is free: during an update the server before has it.
+async fn serve_admin(address: SocketAddr, watched: Arc<Watched>, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        let registry = metrics::registry(Arc::clone(&watched));
+        match admin::bind(address, Arc::clone(&watched) as _, registry).await {
+            Ok(admin) => {
+                if let Err(error) = admin.serve(stop.clone()).await {
+                    tracing::warn!(%error, "metrics are not served");
+                }
+            }
+            Err(error) => tracing::debug!(%error, "metrics are not served yet"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(ADMIN_RETRY) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+}
+
+/// Writes the file that says so once everything is known.
+async fn tell_ready(index: Arc<Index>, stop: CancellationToken) {
+    let path = Path::new(READY_FILE);
+    if !path.parent().is_some_and(Path::is_dir) {
+        return;
+    }
+    while !index.is_synced() && !stop.is_cancelled() {
+        tokio::time::sleep(READY_CHECK).await;
+    }
+    if let Err(error) = std::fs::write(path, "") {
+        tracing::warn!(%error, path = READY_FILE, "cannot say that DNS is ready");
+    }
 }
 
 type Started = (

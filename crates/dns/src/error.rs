@@ -54,6 +54,12 @@ pub enum DnsError {
         /// What the kernel said.
         source: std::io::Error,
     },
+    /// The process that answers cannot be started or waited for.
+    #[error("cannot run the worker that answers DNS")]
+    Worker {
+        /// What the kernel said.
+        source: std::io::Error,
+    },
     /// The admin server cannot run.
     #[error(transparent)]
     Admin(#[from] seaway_runtime::admin::AdminError),
@@ -80,6 +86,7 @@ impl Diagnose for DnsError {
             Self::Handover { .. } => ErrorId(1206),
             Self::Admin(error) => error.id(),
             Self::Certificate { .. } => ErrorId(1207),
+            Self::Worker { .. } => ErrorId(1208),
         }
     }
 
@@ -98,6 +105,9 @@ impl Diagnose for DnsError {
             Self::Handover { .. } => {
                 "only one DNS of this node may hold the socket: remove the file if no other runs, and let the pod \
                  write /run/seaway"
+            }
+            Self::Worker { .. } => {
+                "the program was replaced while it ran, or the limit on processes is reached: restart the pod"
             }
             Self::Admin(error) => return error.fix(),
             Self::Certificate { .. } => "give PEM files: the certificate chain, and its private key as PKCS#8",

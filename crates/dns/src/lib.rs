@@ -2,18 +2,18 @@
 //!
 //! Without I/O: [`wire`] is messages as octets, [`zone`] the names of the cluster,
 //! [`forward`] questions that others answer, [`resolve`] what becomes of one query.
-//! With I/O: [`server`] is sockets and threads, [`feed`] follows the agent, [`daemon`] puts
-//! the parts together.
+//! With I/O: [`server`] is sockets and threads, [`handover`] keeps sockets open across
+//! restarts, [`feed`] follows the agent, [`daemon`] puts the parts together.
 
 pub mod daemon;
 pub mod error;
 pub mod feed;
 pub mod forward;
+pub mod handover;
 pub mod metrics;
 pub mod resolve;
 pub mod server;
 pub mod wire;
 pub mod zone;
 
-pub use daemon::run;
 pub use error::DnsError;

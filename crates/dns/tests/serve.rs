@@ -35,8 +35,7 @@ fn config(run: &tempfile::TempDir, upstreams: &[SocketAddr]) -> DnsConfig {
     let mut config = RawConfig::default().dns().unwrap();
     config.run = run.path().to_owned();
     config.plain.admin = ([127, 0, 0, 1], 0).into();
-    config.upstreams =
-        upstreams.iter().map(|at| DnsUpstream { address: *at, transport: DnsTransport::Udp }).collect();
+    config.upstreams = upstreams.iter().map(|at| DnsUpstream { address: *at, transport: DnsTransport::Udp }).collect();
     if upstreams.is_empty() {
         // Nobody listens on the discard port of this address.
         config.upstreams = vec![DnsUpstream { address: "127.0.0.99:9".parse().unwrap(), transport: DnsTransport::Udp }];

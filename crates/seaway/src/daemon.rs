@@ -1,7 +1,9 @@
 //! The daemons: their arguments, configuration and logs, and the runtime they
-//! run on. What they do is in `seaway-agent` and `seaway-controller`.
+//! run on. What they do is in `seaway-agent`, `seaway-controller`
+//! and `seaway-dns`.
 
-use std::path::PathBuf;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
@@ -25,6 +27,27 @@ pub(crate) const CONTROLLER_EXAMPLES: &str = "\
 Examples:
   seaway controller                              as the Deployment runs it
   seaway controller --validate --config config.yaml";
+
+pub(crate) const DNS_EXAMPLES: &str = "\
+Examples:
+  seaway dns --listen 192.0.2.1                  as the DaemonSet runs it
+  seaway dns --validate --config config.yaml";
+
+/// Arguments of `seaway dns`.
+#[derive(Debug, Args)]
+pub(crate) struct DnsArguments {
+    #[command(flatten)]
+    file: ConfigArguments,
+    /// Addresses to answer at, unless the configuration names some.
+    #[arg(long, value_name = "ADDRESS", env = "SEAWAY_DNS_LISTEN", value_delimiter = ',')]
+    listen: Vec<IpAddr>,
+    /// End with 0 if the server of this container is ready.
+    #[arg(long, conflicts_with_all = ["validate"])]
+    probe: bool,
+    /// Answer with the sockets of the holder at this path; `seaway dns` starts itself so.
+    #[arg(long, value_name = "PATH", hide = true)]
+    worker: Option<PathBuf>,
+}
 
 /// Arguments of `seaway agent`.
 #[derive(Debug, Args)]
@@ -104,6 +127,32 @@ pub(crate) fn controller(arguments: &ControllerArguments) -> ExitCode {
         return show(&config);
     }
     on_runtime(&config.log, async |stop| seaway_controller::run(config.clone(), stop).await)
+}
+
+/// Runs the DNS server.
+pub(crate) fn dns(arguments: &DnsArguments) -> ExitCode {
+    if arguments.probe {
+        return if seaway_dns::daemon::probe() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
+    let config = match config::load(&arguments.file.config).and_then(config::RawConfig::dns) {
+        Ok(config) => config,
+        Err(error) => return unusable(&error),
+    };
+    if arguments.file.validate {
+        return show(&config);
+    }
+    if let Some(path) = &arguments.worker {
+        return on_runtime(&config.log, async |stop| seaway_dns::daemon::work(config.clone(), path, stop).await);
+    }
+    let listen = arguments.listen.clone();
+    let worker = |path: &Path| {
+        // The running program itself, also when its file was replaced meanwhile.
+        let mut command = tokio::process::Command::new("/proc/self/exe");
+        command.arg("dns").arg("--config").arg(&arguments.file.config).arg("--worker").arg(path);
+        command.kill_on_drop(true);
+        command
+    };
+    on_runtime(&config.log, async |stop| seaway_dns::daemon::hold(config.clone(), listen, worker, stop).await)
 }
 
 fn agent_config(arguments: &AgentArguments) -> Result<AgentConfig, ConfigError> {

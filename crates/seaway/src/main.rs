@@ -38,6 +38,9 @@ enum Verb {
     /// Run the daemon that keeps house for the cluster.
     #[command(after_help = daemon::CONTROLLER_EXAMPLES)]
     Controller(daemon::ControllerArguments),
+    /// Run the DNS server of a node.
+    #[command(after_help = daemon::DNS_EXAMPLES)]
+    Dns(daemon::DnsArguments),
     /// Run a real Kubernetes cluster on this machine, for trying, testing and comparing.
     Lab(seaway_lab::cli::LabArgs),
     /// Compare Seaway with its peers on this machine.
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         Verb::Operator(verb) => operator::run(&verb),
         Verb::Agent(arguments) => daemon::agent(&arguments),
         Verb::Controller(arguments) => daemon::controller(&arguments),
+        Verb::Dns(arguments) => daemon::dns(&arguments),
         Verb::Lab(arguments) => arguments.run(),
         Verb::Bench(arguments) => terminal::finish(arguments.run()),
         Verb::Completion { shell } => completion(shell),
