@@ -1,0 +1,45 @@
+//! What may become of a packet, in the words that all judges share.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+use seaway_services::reference::Outcome;
+
+/// What may become of a packet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Expected {
+    /// It goes to one of these.
+    Backends {
+        /// Where to.
+        to: BTreeSet<SocketAddr>,
+        /// They see the node instead of a client from elsewhere.
+        hidden: bool,
+        /// The client keeps its backend.
+        sticky: bool,
+    },
+    /// Refused: TCP reset or ICMP port unreachable.
+    Refused,
+    /// Dropped without a word.
+    Silence,
+    /// Not a matter of Services.
+    Untouched,
+}
+
+// === impl Expected ===
+
+impl From<&Outcome> for Expected {
+    fn from(outcome: &Outcome) -> Self {
+        match outcome {
+            Outcome::Backends { backends, hide_client, affinity_timeout_seconds, .. } => Expected::Backends {
+                to: backends.iter().map(|one| SocketAddr::new(one.address, one.port)).collect(),
+                hidden: *hide_client,
+                sticky: affinity_timeout_seconds.is_some(),
+            },
+            Outcome::RejectNoEndpoints | Outcome::RejectNoSuchPort => Expected::Refused,
+            Outcome::DropNoLocalEndpoints | Outcome::DropUnassignedAddress | Outcome::DropOutsideSourceRanges => {
+                Expected::Silence
+            }
+            Outcome::Untouched => Expected::Untouched,
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! The judge of Services: random clusters, and the question where a packet goes.
+//!
+//! ```text
+//! generate ─▶ Scenario ─┬▶ oracle (straight from the objects)
+//!                       ├▶ plans: ServiceTable ─▶ ServicePlans ─▶ reference::trace
+//!                       └▶ data paths: the same plans in the kernel, real packets
+//! ```
+//!
+//! `plans` judges the pure core by the oracle, the others judge data paths by the pure core.
+//! A disagreement is made small and printed; kept in `golden/`, it is played first in every run.
+//! `SEAWAY_JUDGE_SEED` and `SEAWAY_JUDGE_CASES` (for each judge) ask for more than usual.
+//! Everything but `plans` needs root.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a step that fails fails the test"
+)]
+
+mod affinity;
+mod court;
+mod expected;
+mod generate;
+mod oracle;
+mod packets;
+mod plans;
+mod programmed;
+mod random;
+mod world;
+
+use court::Docket;
+use expected::Expected;
+use generate::Size;
+use programmed::Programmed;
+use seaway_datapath::ServiceDatapath;
+use seaway_datapath::kernel::services::nftables::NftablesServices;
+use world::addresses::loopback;
+use world::scenario::Probe;
+
+/// What is judged when nobody says otherwise.
+fn docket(cases: u64, size: Size) -> Docket {
+    let number = |name: &str| {
+        let text = std::env::var(name).ok()?;
+        Some(text.parse().unwrap_or_else(|error| panic!("{name}={text}: {error}")))
+    };
+    Docket {
+        seed: number("SEAWAY_JUDGE_SEED").unwrap_or(1),
+        cases: number("SEAWAY_JUDGE_CASES").unwrap_or(cases),
+        size,
+    }
+}
+
+#[test]
+fn plans_say_what_the_objects_say() {
+    court::hold(&mut plans::Plans, docket(20_000, Size { services: 30, rounds: 5, probes: 100 }));
+}
+
+#[test]
+fn nftables_does_what_the_plans_say() {
+    let open = || -> Box<dyn ServiceDatapath> {
+        Box::new(NftablesServices::open("/proc/sys".into()).expect("opening nftables"))
+    };
+    // IPv6 has nothing like `route_localnet`: a packet from ::1 cannot leave the host.
+    let limits = |probe: &Probe| (probe.to == loopback(false)).then_some(Expected::Untouched);
+    let mut judge = Programmed::new("nftables", open).with_limits(limits);
+    court::hold(&mut judge, docket(40_000, Size { services: 30, rounds: 5, probes: 150 }));
+}

@@ -1,0 +1,78 @@
+//! Whether what became of a packet is what may become of it.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::node::{Exit, Observed};
+use crate::expected::Expected;
+use crate::world::addresses::{HERE, Kind, SECOND, address, local_pod_ranges};
+use crate::world::scenario::{Client, Probe};
+
+/// What is wrong, if something is; else the backend that got the packet, if one did.
+pub(crate) fn check(expected: &Expected, probe: &Probe, observed: &Observed) -> Result<Option<SocketAddr>, String> {
+    let wrong = |why: &str| Err(format!("{why}: {observed}; expected {expected:?}"));
+    if observed.delivered.len() > 1 {
+        return wrong("it came out more than once");
+    }
+    let delivered = observed.delivered.first().copied();
+    match (expected, delivered) {
+        (Expected::Backends { to, hidden, .. }, Some((exit, flow))) => {
+            if !to.contains(&flow.to) || flow.protocol != probe.protocol {
+                return wrong("it went elsewhere");
+            }
+            if exit != exit_for(flow.to.ip()) {
+                return wrong("it went another way");
+            }
+            match source_flaw(probe, *hidden, exit, flow.from.ip(), flow.to.ip()) {
+                Some(flaw) => wrong(flaw),
+                None => Ok(Some(flow.to)),
+            }
+        }
+        (Expected::Backends { .. }, None) => wrong("it did not arrive"),
+        (Expected::Refused, None) if observed.refused => Ok(None),
+        (Expected::Refused, _) => wrong("it was not refused"),
+        (Expected::Silence, None) if !observed.refused => Ok(None),
+        (Expected::Silence, _) => wrong("it was not dropped"),
+        (Expected::Untouched, Some((_, flow))) => {
+            if flow.to == SocketAddr::new(probe.to, probe.port) && flow.from.ip() == probe.from() {
+                return Ok(None);
+            }
+            wrong("it was changed")
+        }
+        // Hosts do not let such packets in.
+        (Expected::Untouched, None) if probe.to.is_loopback() && !observed.refused => Ok(None),
+        (Expected::Untouched, None) => wrong("it did not pass"),
+    }
+}
+
+/// What is wrong with the address that a backend sees.
+fn source_flaw(probe: &Probe, hidden: bool, exit: Exit, from: IpAddr, backend: IpAddr) -> Option<&'static str> {
+    let is_node = from == address(Kind::Node, HERE, from.is_ipv4());
+    let is_own = is_node || from == address(Kind::Node, SECOND, from.is_ipv4()) || from.is_loopback();
+    match probe.client {
+        Client::Pod(_) if probe.from() == backend => {
+            (!is_node).then_some("a backend that calls itself must see the node")
+        }
+        Client::Pod(_) => (from != probe.from()).then_some("a pod's address must be kept"),
+        Client::Process if exit == Exit::Process => (!is_own).then_some("a process must keep an address of its node"),
+        Client::Process => {
+            (!is_own || from.is_loopback()).then_some("a process must have an address of its node elsewhere")
+        }
+        // Its answer comes back through the node whatever address it sees, as with kube-proxy.
+        Client::Elsewhere(..) if hidden && exit == Exit::Process => {
+            (!is_node && from != probe.from()).then_some("the client must be hidden or kept")
+        }
+        Client::Elsewhere(..) if hidden => (!is_node).then_some("the client must be hidden"),
+        Client::Elsewhere(..) => (from != probe.from()).then_some("the client's address must be kept"),
+    }
+}
+
+fn exit_for(address_of_backend: IpAddr) -> Exit {
+    let is_own = |number| address_of_backend == address(Kind::Node, number, address_of_backend.is_ipv4());
+    if is_own(HERE) || is_own(SECOND) {
+        Exit::Process
+    } else if local_pod_ranges().iter().any(|range| range.contains(&address_of_backend)) {
+        Exit::Pods
+    } else {
+        Exit::World
+    }
+}
