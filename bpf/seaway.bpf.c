@@ -12,15 +12,27 @@
  * The host's own tables carry every packet without these programs; they are a fast path.
  * What is unusual goes to the host stack, which forwards it or answers with ICMP. */
 #include "include/antispoof.h"
+#include "include/connect.h"
+#include "include/conntrack.h"
 #include "include/counters.h"
+#include "include/direct_return.h"
 #include "include/events.h"
+#include "include/forward.h"
+#include "include/fragments.h"
 #include "include/kernel.h"
 #include "include/maps.h"
 #include "include/parse.h"
+#include "include/quoted.h"
 #include "include/redirect.h"
 #include "include/routes.h"
+#include "include/service_scratch.h"
+#include "include/services.h"
 #include "include/settings.h"
 #include "include/stack_flows.h"
+#include "include/too_big.h"
+#include "include/translate.h"
+
+#include "programs/services.h"
 
 #include "programs/from_pod.h"
 #include "programs/to_pod.h"

@@ -63,7 +63,19 @@ struct sw_packet {
 	__u8 transport_header_bytes;
 	/* Where the transport header starts in the frame. */
 	__u32 transport_offset;
+	/* Flags of TCP (SW_TCP_*). */
+	__u8 tcp_flags;
+	/* 1: ports were read from the transport header. */
+	__u8 has_ports;
+	__u8 pad[2];
 };
+
+/* RFC 9293 §3.1. */
+#define SW_TCP_FIN 0x01
+#define SW_TCP_SYN 0x02
+#define SW_TCP_RST 0x04
+#define SW_TCP_ACK 0x10
+#define SW_TCP_FLAGS_OFFSET 13
 
 /* Headers we look at directly: Ethernet, IPv6 without extensions, TCP without options. */
 #define SW_PARSED_BYTES (ETH_HLEN + sizeof(struct ipv6hdr) + sizeof(struct tcphdr))
@@ -106,6 +118,8 @@ SW_INLINE int sw_parse_transport(struct sw_packet *packet, void *transport, __u3
 		packet->source_port = tcp->source;
 		packet->destination_port = tcp->dest;
 		packet->transport_header_bytes = tcp->doff * 4;
+		packet->tcp_flags = ((__u8 *)tcp)[SW_TCP_FLAGS_OFFSET];
+		packet->has_ports = 1;
 		return 0;
 	}
 	case IPPROTO_UDP:
@@ -118,6 +132,7 @@ SW_INLINE int sw_parse_transport(struct sw_packet *packet, void *transport, __u3
 		packet->source_port = ports[0];
 		packet->destination_port = ports[1];
 		packet->transport_header_bytes = 8;
+		packet->has_ports = 1;
 		return 0;
 	}
 	case IPPROTO_ICMP:

@@ -440,6 +440,13 @@ struct sw_connections_key {
 };
 _Static_assert(sizeof(struct sw_connections_key) == 24, "sw_connections_key has the size Rust gives it");
 
+/* Network namespaces with UDP sockets that were connected to a backend by way of a frontend (map `sw_socket_namespaces`, key: `sw_connections_key`). */
+struct sw_socket_namespaces_of {
+	/* Cookies; 0: none. When there are more than fit, the last is all ones. */
+	__u64 cookies[4];
+};
+_Static_assert(sizeof(struct sw_socket_namespaces_of) == 32, "sw_socket_namespaces_of has the size Rust gives it");
+
 /* Constants written into the socket programs when they are loaded. */
 struct sw_socket_settings {
 	/* 1: programs can choose the error that the application sees (Linux 5.18). */

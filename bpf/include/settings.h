@@ -15,6 +15,12 @@ SEC(".rodata.settings") const volatile struct sw_settings settings = {
 	.events_per_second = 500,
 	/* A burst of mistakes is shown whole. */
 	.event_burst = 1000,
+	/* Somebody else's. */
+	.services = 0,
+	.tunnel_port = bpf_htons(4789),
+	/* Below NodePorts and the ports that processes get on their own. */
+	.first_service_port = 1024,
+	.service_ports = 28976,
 };
 
 #endif

@@ -15,6 +15,14 @@ struct {
 	__type(value, struct sw_connected_socket);
 } sw_sockets SEC(".maps");
 
+/* Where connected UDP sockets of a backend are, so that they are found when it is gone. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 32768);
+	__type(key, struct sw_connections_key);
+	__type(value, struct sw_socket_namespaces_of);
+} sw_socket_namespaces SEC(".maps");
+
 /* The backend that an unconnected UDP socket uses for a Service. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

@@ -16,27 +16,41 @@ SW_INLINE int sw_forward_along(struct __sk_buff *skb, const struct sw_packet *pa
 /* Where a packet that may be sent goes. In order:
  *
  *  1. frames not for the host: the stack;
- *  2. an address of a local block without a pod: dropped;
- *  3. unreachable by the fast path (as are multicast and the gateways), unusual, at the end
+ *  2. outside the blocks: a Service's, or the stack;
+ *  3. an address of a local block without a pod: dropped;
+ *  4. from a pod that answers another pod under a Service's address: translated;
+ *  5. unreachable by the fast path (as are multicast and the gateways), unusual, at the end
  *     of its hops, or from a pod whose packets the host shapes: the stack;
- *  4. a flow that the stack knows: the stack;
- *  5. a local pod, then a block of another node. */
+ *  6. a flow that the stack knows: the stack;
+ *  7. a local pod, then a block of another node. */
 SW_INLINE int sw_forward_from_pod(struct __sk_buff *skb, const struct sw_packet *packet,
 				  const struct sw_link *link)
 {
 	__u32 sender_id = link->endpoint_id;
 	struct sw_endpoint *endpoint;
 	struct sw_route *route = NULL;
+	int verdict;
 
 	if (!packet->family || skb->pkt_type != PACKET_HOST)
 		return SW_TO_STACK;
 	endpoint = sw_find_endpoint(&packet->destination);
 	if (!endpoint) {
 		route = sw_find_route(&packet->destination);
-		if (!route)
-			return SW_TO_STACK;
+		if (!route) {
+			if (!settings.services || !sw_take_up(packet))
+				return SW_TO_STACK;
+			verdict = sw_serve_from_pod(skb, sender_id, true);
+			if (verdict == SW_TOO_BIG)
+				return sw_answer_too_big(skb, sender_id);
+			return verdict == SW_NOT_OURS ? SW_TO_STACK : verdict;
+		}
 		if (route->kind == SW_ROUTE_LOCAL_BLOCK)
 			return sw_drop(skb, packet, sender_id, SW_DROP_UNKNOWN_POD);
+	}
+	if (settings.services && sw_pod_is_translated(sender_id) && sw_take_up(packet)) {
+		verdict = sw_serve_from_pod(skb, sender_id, false);
+		if (verdict != SW_NOT_OURS)
+			return verdict == SW_TOO_BIG ? sw_answer_too_big(skb, sender_id) : verdict;
 	}
 	if (packet->unusual || packet->hop_limit <= 1 || link->flags & SW_LINK_STACK_ONLY)
 		return SW_TO_STACK;

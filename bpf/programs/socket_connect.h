@@ -2,6 +2,9 @@
 /* connect(2), getpeername(2) and the end of sockets. A connected socket talks to its
  * backend without a translation of packets. */
 
+/* Namespaces that are remembered for a backend. */
+#define SW_SOCKET_NAMESPACES 4
+
 /* Forgets what the socket was connected to: it may be connected again. */
 SW_INLINE void sw_forget_socket(__u64 cookie)
 {
@@ -12,6 +15,30 @@ SW_INLINE void sw_forget_socket(__u64 cookie)
 	if (socket->counted)
 		sw_count_connection(socket->service_id, socket->backend_address, socket->backend_port, -1);
 	bpf_map_delete_elem(&sw_sockets, &cookie);
+}
+
+/* Takes note that the namespace has a UDP socket that is connected to the backend. Two CPUs
+ * that write at once may lose one; its next socket is noted again. */
+static __noinline int sw_remember_namespace(__u32 service_id, const struct sw_backend *backend, __u64 netns)
+{
+	struct sw_connections_key key = { .service_id = service_id, .port = backend->port };
+	struct sw_socket_namespaces_of first = { .cookies = { netns } }, *known;
+	int i;
+
+	__builtin_memcpy(key.address, backend->address, sizeof(key.address));
+	known = bpf_map_lookup_elem(&sw_socket_namespaces, &key);
+	if (!known)
+		return bpf_map_update_elem(&sw_socket_namespaces, &key, &first, BPF_ANY);
+	for (i = 0; i < SW_SOCKET_NAMESPACES; i++) {
+		if (known->cookies[i] == netns)
+			return 0;
+		if (!known->cookies[i]) {
+			known->cookies[i] = netns;
+			return 0;
+		}
+	}
+	known->cookies[SW_SOCKET_NAMESPACES - 1] = ~0ULL;
+	return 0;
 }
 
 SW_INLINE void sw_remember_socket(__u64 cookie, const struct sw_service_request *request,
@@ -31,6 +58,8 @@ SW_INLINE void sw_remember_socket(__u64 cookie, const struct sw_service_request 
 		sw_count_connection(socket.service_id, socket.backend_address, socket.backend_port, 1);
 	}
 	bpf_map_update_elem(&sw_sockets, &cookie, &socket, BPF_ANY);
+	if (request->protocol == IPPROTO_UDP)
+		sw_remember_namespace(answer->service.id, &answer->backend, request->client.halves[1]);
 }
 
 /* Policy Local without an endpoint, too, leaves the call as it is: the packet is dropped on

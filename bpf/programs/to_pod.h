@@ -14,6 +14,9 @@ int sw_to_pod(struct __sk_buff *skb)
 	SW_COUNT_TRAFFIC(skb, link->endpoint_id, received_stack);
 	if (sw_parse(skb, &packet) || !packet.family)
 		return SW_TO_STACK;
+	if (settings.services && sw_pod_is_translated(link->endpoint_id) &&
+	    sw_take_up(&packet) && sw_serve_from_stack(skb))
+		return SW_TO_STACK;
 	/* An answer to an address beyond the fast path goes to the stack anyway. */
 	if (sw_address_is_reachable(&packet.source))
 		sw_remember_stack_flow(&packet);

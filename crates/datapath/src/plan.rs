@@ -17,4 +17,4 @@ pub use objects::{
     Element, FastRoute, Key, NftSet, Objects, RouteTarget, Ruleset, TUNNEL_DEVICE, TunnelDevice, Value, Wanted,
     WantedObjects,
 };
-pub use wanted::{network_objects, pod_objects};
+pub use wanted::{network_objects, pod_objects, service_objects};

@@ -317,16 +317,18 @@ impl FastPath {
     }
 
     /// Puts the programs on the underlay device, an Ethernet one: needed where pools are
-    /// routed directly.
+    /// routed directly or Services are served.
     pub fn attach_underlay(&mut self, index: u32) -> Result<(), BpfError> {
         self.hooks.attach(Attachment { program: Program::FromUnderlay, interface_index: index }, self.hooks.hook())?;
-        self.hooks.attach(Attachment { program: Program::ToNetwork, interface_index: index }, self.hooks.hook())
+        self.hooks.attach(Attachment { program: Program::ToUnderlay, interface_index: index }, self.hooks.hook())?;
+        // An earlier version had the tunnel's program there.
+        self.hooks.detach(Attachment { program: Program::ToNetwork, interface_index: index })
     }
 
     /// Takes the programs off the underlay device.
     pub fn detach_underlay(&mut self, index: u32) -> Result<(), BpfError> {
         self.hooks.detach(Attachment { program: Program::FromUnderlay, interface_index: index })?;
-        self.hooks.detach(Attachment { program: Program::ToNetwork, interface_index: index })
+        self.hooks.detach(Attachment { program: Program::ToUnderlay, interface_index: index })
     }
 
     /// Writes and removes routes to blocks.

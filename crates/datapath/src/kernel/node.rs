@@ -18,7 +18,7 @@ use super::read::{self, Links};
 use super::rtnetlink::link;
 use super::setting::Settings;
 use super::{probe, underlay};
-use crate::plan::{Key, Objects, Operation, WantedObjects, diff, network_objects, pod_objects};
+use crate::plan::{Key, Objects, Operation, WantedObjects, diff, network_objects, pod_objects, service_objects};
 use crate::support::{Backend, BackendChoice, ChosenBackend};
 use crate::{
     ApplyReport, AttachedLink, Count, Counters, Datapath, DatapathError, DatapathErrors, Difference, EndpointTraffic,
@@ -41,6 +41,8 @@ pub struct Options {
     /// Root of the node's cgroup v2 hierarchy, or of the folder that holds all hierarchies.
     /// Programs for sockets go there.
     pub cgroup_root: PathBuf,
+    /// Folder where the container runtime keeps the network namespaces of pods.
+    pub netns_dir: PathBuf,
     /// Settings of the BPF programs.
     pub fast_path: FastPathConfig,
 }
@@ -79,6 +81,7 @@ impl Default for Options {
             pin_dir: PathBuf::from("/sys/fs/bpf/seaway"),
             proc_sys: PathBuf::from("/proc/sys"),
             cgroup_root: PathBuf::from("/sys/fs/cgroup"),
+            netns_dir: PathBuf::from("/run/netns"),
             fast_path: FastPathConfig::default(),
         }
     }
@@ -120,15 +123,31 @@ impl KernelDatapath {
     }
 
     fn underlay(&mut self, plan: &NetworkPlan) -> Result<Option<Underlay>, DatapathError> {
-        if !plan.routes.iter().any(|route| matches!(route.via, Via::Direct { .. })) {
+        let direct = plan.routes.iter().any(|route| matches!(route.via, Via::Direct { .. }));
+        if !direct && !self.serves_packets() {
             return Ok(None);
         }
-        underlay::find(&mut self.netlink, &self.options.node_addresses).map(Some)
+        match underlay::find(&mut self.netlink, &self.options.node_addresses) {
+            // Pods reach each other all the same.
+            Err(error) if !direct => {
+                tracing::warn!(%error, "Services are not served to clients from elsewhere");
+                Ok(None)
+            }
+            found => found.map(Some),
+        }
+    }
+
+    /// Whether our programs translate packets of Services that come from elsewhere.
+    fn serves_packets(&self) -> bool {
+        self.backend == Backend::Ebpf && self.options.fast_path.services.is_some()
     }
 
     fn wanted(&mut self, plan: &NetworkPlan, links: &Links) -> Result<WantedObjects, DatapathError> {
         let underlay = self.underlay(plan)?;
         let mut wanted = network_objects(plan, underlay.as_ref(), self.backend);
+        if let Some(underlay) = underlay.filter(|_| self.serves_packets()) {
+            wanted.extend(service_objects(&underlay));
+        }
         for pod in self.pods.values().filter(|pod| links.index(pod.host_interface.as_str()) == Some(pod.host_index)) {
             wanted.extend(pod_objects(pod, self.backend));
         }

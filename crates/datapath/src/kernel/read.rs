@@ -195,7 +195,7 @@ fn fast_entries(fast_path: &FastPath, links: &Links, objects: &mut Objects) -> R
     }
     let underlays = hooks.iter().filter(|(program, _)| *program == Program::FromUnderlay);
     for (_, index) in underlays {
-        if let Some(name) = links.name(*index).filter(|_| hooks.contains(&(Program::ToNetwork, *index))) {
+        if let Some(name) = links.name(*index).filter(|_| hooks.contains(&(Program::ToUnderlay, *index))) {
             objects.insert(Key::FastUnderlay(name.to_owned()), Value::Present);
         }
     }

@@ -48,6 +48,13 @@ pub fn network_objects(plan: &NetworkPlan, underlay: Option<&Underlay>, backend:
     objects.objects
 }
 
+/// Objects that the eBPF backend needs for Services.
+#[must_use]
+pub fn service_objects(underlay: &Underlay) -> WantedObjects {
+    let wanted = Wanted { value: Value::Present, cause: "Services".to_owned() };
+    WantedObjects::from([(Key::FastUnderlay(underlay.device.clone()), wanted)])
+}
+
 /// Objects of an attached pod on the node's side.
 #[must_use]
 pub fn pod_objects(link: &AttachedLink, backend: Backend) -> WantedObjects {

@@ -25,8 +25,10 @@ pub enum Program {
     FromTunnel,
     /// What the underlay device receives.
     FromUnderlay,
-    /// What goes into the VXLAN or the underlay device.
+    /// What goes into the VXLAN device.
     ToNetwork,
+    /// What goes into the underlay device.
+    ToUnderlay,
 }
 
 /// How programs are put on interfaces.
@@ -58,7 +60,8 @@ pub(super) struct Hooks {
 
 impl Program {
     /// Every program.
-    pub const ALL: [Self; 5] = [Self::FromPod, Self::ToPod, Self::FromTunnel, Self::FromUnderlay, Self::ToNetwork];
+    pub const ALL: [Self; 6] =
+        [Self::FromPod, Self::ToPod, Self::FromTunnel, Self::FromUnderlay, Self::ToNetwork, Self::ToUnderlay];
 
     /// Name in the object and in pins.
     #[must_use]
@@ -69,13 +72,14 @@ impl Program {
             Self::FromTunnel => "sw_from_tunnel",
             Self::FromUnderlay => "sw_from_underlay",
             Self::ToNetwork => "sw_to_network",
+            Self::ToUnderlay => "sw_to_underlay",
         }
     }
 
     fn direction(self) -> Direction {
         match self {
             Self::FromPod | Self::FromTunnel | Self::FromUnderlay => Direction::Ingress,
-            Self::ToPod | Self::ToNetwork => Direction::Egress,
+            Self::ToPod | Self::ToNetwork | Self::ToUnderlay => Direction::Egress,
         }
     }
 }

@@ -21,7 +21,7 @@ pub struct ServiceTables {
     pub affine_clients: u32,
     /// Connected sockets of this node.
     pub sockets: u32,
-    /// Peers of unconnected UDP sockets. Takes about 250 bytes for each at once.
+    /// Peers of UDP sockets. Takes about 350 bytes for each at once.
     pub datagram_peers: u32,
 }
 
@@ -57,6 +57,7 @@ impl ServiceTables {
             ("sw_sockets", self.sockets),
             ("sw_socket_flows", self.datagram_peers),
             ("sw_socket_replies", self.datagram_peers),
+            ("sw_socket_namespaces", self.datagram_peers),
         ])
     }
 }

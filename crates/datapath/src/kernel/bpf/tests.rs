@@ -9,6 +9,7 @@ pub(in crate::kernel) mod namespaces;
 mod nodes;
 mod packet;
 mod pods;
+mod services;
 mod spoofing;
 mod test_run;
 mod traffic;

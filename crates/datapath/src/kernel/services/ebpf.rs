@@ -3,11 +3,13 @@
 //!
 //! Start at [`EbpfServices`]. Pure: `image` (a plan in the maps' terms), `slot_table`
 //! (choice), `state` (what a change takes). Effects: `writer` (a batch), `adoption`
-//! (what an earlier process left), `audit`, `sockets` (programs on the cgroup root).
+//! (what an earlier process left), `audit`, `sockets` (programs on the cgroup root), `closing`
+//! (connected sockets whose backend is gone).
 #![allow(unsafe_code, reason = "calls into libbpf and libc that no crate wraps; each with its proof")]
 
 mod adoption;
 mod audit;
+mod closing;
 mod image;
 mod map;
 mod node;
@@ -16,13 +18,14 @@ mod sockets;
 mod state;
 mod tables;
 #[cfg(test)]
-mod tests;
+pub(in crate::kernel) mod tests;
 mod writer;
 
 use seaway_model::abi::services::SocketSettings;
 use seaway_services::plan::PlanChange;
 
 use self::adoption::Leftovers;
+use self::closing::Namespaces;
 use self::sockets::SocketPrograms;
 use self::state::State;
 use self::tables::Tables;
@@ -45,6 +48,7 @@ pub struct EbpfServices {
     /// Refuses and drops what sockets and packets have left untranslated.
     guard: ServiceGuard,
     host_netns_cookie: u64,
+    namespaces: Namespaces,
     /// Programs of an earlier version run on old maps until everything was applied to the new.
     attach_when_synced: bool,
 }
@@ -70,11 +74,16 @@ impl EbpfServices {
             programs.attach()?;
         }
         let (leftovers, used) = Leftovers::read(&tables)?;
-        let host_netns_cookie =
-            node::netns_cookie().map_err(|source| BpfError::CgroupRoot { path: "/proc/self/ns/net".into(), source })?;
+        let own =
+            node::netns_cookie().and_then(|cookie| Ok((cookie, Namespaces::new(cookie, options.netns_dir.clone())?)));
+        let (host_netns_cookie, namespaces) = own.map_err(|source| DatapathError::Kernel {
+            operation: "read",
+            object: "the node's network namespace".to_owned(),
+            source,
+        })?;
         let state = State::over(leftovers, used);
         let guard = ServiceGuard::open()?;
-        Ok(Self { tables, programs, state, guard, host_netns_cookie, attach_when_synced })
+        Ok(Self { tables, programs, state, guard, host_netns_cookie, namespaces, attach_when_synced })
     }
 
     /// Takes the programs for sockets away, whichever version left them. Needs nothing loaded.
@@ -92,7 +101,13 @@ impl ServiceDatapath for EbpfServices {
     fn apply(&mut self, changes: &[PlanChange]) -> Result<ServiceReport, DatapathError> {
         // First, so that what loses its last endpoint is refused, not lost.
         self.guard.apply(changes)?;
-        Ok(Writer::new(&self.tables, &mut self.state).apply(changes)?)
+        let (mut report, departures) = Writer::new(&self.tables, &mut self.state).apply(changes)?;
+        // Datagrams of a socket that cannot be closed get lost; no reason to fail.
+        match self.namespaces.close(&self.tables, &departures) {
+            Ok(closed) => report.closed_connections += closed,
+            Err(error) => tracing::warn!(%error, "sockets of backends that are gone could not be closed"),
+        }
+        Ok(report)
     }
 
     fn synced(&mut self) -> Result<ServiceReport, DatapathError> {
@@ -150,6 +165,7 @@ impl EbpfServices {
         self.tables.turns.remove_all(&self.tables.turns.keys())?;
         self.tables.connections.remove_all(&self.tables.connections.keys())?;
         self.tables.source_ranges.remove_all(&self.tables.source_ranges.keys())?;
+        self.tables.socket_namespaces.remove_all(&self.tables.socket_namespaces.keys())?;
         self.tables.node_port_ips.remove_all(&self.tables.node_port_ips.keys())?;
         self.tables.sockets.remove_all(&keys(&self.tables.sockets)?)?;
         self.tables.affinity.remove_all(&keys(&self.tables.affinity)?)?;

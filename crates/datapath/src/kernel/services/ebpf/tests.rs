@@ -10,4 +10,4 @@ mod plans;
 mod refusal;
 mod revision;
 mod room;
-mod world;
+pub(in crate::kernel) mod world;

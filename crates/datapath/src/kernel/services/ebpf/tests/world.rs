@@ -23,6 +23,7 @@ const DROPPED: Duration = Duration::from_millis(300);
 /// Addresses of the node.
 pub(super) const NODE: [&str; 2] = ["192.0.2.1", "2001:db8::1"];
 const MOUNT_POINT: &str = "/sys/fs/cgroup";
+const NETNS_DIR: &str = "/run/netns";
 
 pub(super) fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
@@ -51,7 +52,7 @@ pub(super) struct World {
 }
 
 /// A cgroup for the threads of one test. Gone when dropped.
-pub(super) struct Cgroup {
+pub(in crate::kernel) struct Cgroup {
     name: String,
 }
 
@@ -59,7 +60,7 @@ pub(super) struct Cgroup {
 
 impl Cgroup {
     /// Makes it below that of the test program, for threads: a process has but one other.
-    fn new(namespace: &Namespace) -> Self {
+    pub(in crate::kernel) fn new(namespace: &Namespace) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         mount_cgroups(namespace);
         let own = fs::read_to_string("/proc/self/cgroup").unwrap();
@@ -75,11 +76,11 @@ impl Cgroup {
         cgroup
     }
 
-    fn path(&self) -> String {
+    pub(in crate::kernel) fn path(&self) -> String {
         format!("{MOUNT_POINT}/{}", self.name)
     }
 
-    fn remove(&self, namespace: &Namespace) {
+    pub(in crate::kernel) fn remove(&self, namespace: &Namespace) {
         let path = self.path();
         namespace.run(move || {
             let deadline = Instant::now() + PATIENCE;
@@ -119,7 +120,13 @@ impl World {
         node.ip("route add default dev eth0");
         node.ip("-6 route add default dev eth0");
         let cgroup = Cgroup::new(&node);
-        let mut options = Options { cgroup_root: cgroup.path().into(), ..Options::default() };
+        // The node's namespace has mounts of its own: nobody else sees these.
+        node.run(|| {
+            fs::create_dir_all(NETNS_DIR).unwrap();
+            mount(Some("tmpfs"), NETNS_DIR, Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
+        });
+        let netns_dir = NETNS_DIR.into();
+        let mut options = Options { cgroup_root: cgroup.path().into(), netns_dir, ..Options::default() };
         options.fast_path.service_tables = service_tables;
         let settings = ServiceNode {
             node_port_addresses: NODE.map(ip).to_vec(),
@@ -182,6 +189,15 @@ impl World {
         pod.ip(&format!("route add default via 169.254.1.1 dev eth0 src 10.83.9.{number}"));
         self.node.ip(&format!("addr add 169.254.1.1/32 dev {interface} scope link"));
         pod
+    }
+
+    /// Puts a pod's namespace where a container runtime would.
+    pub(super) fn name_namespace(&self, pod: &Namespace, name: &str) {
+        let (from, to) = (pod.path().to_owned(), format!("{NETNS_DIR}/{name}"));
+        self.node.run(move || {
+            fs::write(&to, "").unwrap();
+            mount(Some(&from), to.as_str(), None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
+        });
     }
 
     /// Starts a client that the programs see, in a namespace.
