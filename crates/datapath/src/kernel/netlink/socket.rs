@@ -52,6 +52,11 @@ impl Netlink {
         Self::open(SockProtocol::NetlinkNetFilter, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK)
     }
 
+    /// Opens a socket that tells of sockets in the calling thread's namespace.
+    pub(crate) fn sockets() -> Result<Self, DatapathError> {
+        Self::open(SockProtocol::NetlinkSockDiag, SockFlag::SOCK_CLOEXEC)
+    }
+
     /// Opens a socket to netfilter (nf_tables, connection tracking) for requests and batches.
     pub(crate) fn netfilter() -> Result<Self, DatapathError> {
         Self::open(SockProtocol::NetlinkNetFilter, SockFlag::SOCK_CLOEXEC)

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use seaway_model::Protocol;
-use seaway_model::abi::services::{self, ServiceKey, SlotTable, SourceRangeKey};
+use seaway_model::abi::services::{self, ConnectionsKey, ServiceKey, SlotTable, SourceRangeKey};
 use seaway_model::abi::{self};
 use seaway_services::plan::{
-    Algorithm, BackendSet, Forwarding, Frontend, FrontendAddress, FrontendKind, Reach, ServicePlan,
+    Algorithm, Backend, BackendSet, Forwarding, Frontend, FrontendAddress, FrontendKind, Reach, ServicePlan,
 };
 
 use super::slot_table;
@@ -134,6 +134,11 @@ fn flags(frontend: &Frontend) -> u32 {
         (needs_members(frontend), services::SERVICE_MEMBERS),
     ];
     choices.iter().filter(|(applies, _)| *applies).fold(flags, |flags, (_, flag)| flags | flag)
+}
+
+/// The key of what is known of a frontend's connections to a backend.
+pub(super) fn connections_key(id: u32, backend: &Backend) -> ConnectionsKey {
+    ConnectionsKey { service_id: id, port: backend.port.to_be(), pad: 0, address: abi::map_address(backend.address) }
 }
 
 /// The keys of a frontend's source ranges.

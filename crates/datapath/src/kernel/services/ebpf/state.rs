@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use seaway_model::ServiceRef;
-use seaway_model::abi::services::{Service, ServiceKey, SourceRangeKey};
+use seaway_model::abi::services::{ConnectionsKey, Service, ServiceKey, SourceRangeKey};
+use seaway_model::{Protocol, ServiceRef};
 use seaway_services::plan::{Frontend, Reach, ServicePlan};
 
 use super::adoption::Leftovers;
@@ -62,6 +62,8 @@ pub(super) struct Step {
     pub(super) old_ranges: Vec<SourceRangeKey>,
     /// Numbers of sets of an earlier process that are used on.
     pub(super) adopted_sets: Vec<u32>,
+    /// Backends that leave a frontend whose connections have to be ended.
+    pub(super) departures: Vec<ConnectionsKey>,
 }
 
 // === impl State ===
@@ -95,6 +97,7 @@ impl State {
             let old_ranges = self.source_ranges(before);
             step.old_ranges.extend(old_ranges.difference(&ranges));
             ranges = ranges.difference(&old_ranges).copied().collect();
+            self.note_departures(before, Some(plan), &mut step);
         }
         step.fresh_ranges.extend(ranges);
         step.programmed = Some(Programmed { owner, plan: plan.clone(), forms, set_ids });
@@ -108,6 +111,7 @@ impl State {
         self.take_back(&before, &HashSet::new(), claims, &mut step);
         add_old_sets(&before, |_| true, &mut step.old_sets);
         step.old_ranges.extend(self.source_ranges(&before));
+        self.note_departures(&before, None, &mut step);
         Some(step)
     }
 
@@ -184,6 +188,25 @@ impl State {
         }
     }
 
+    /// Backends that UDP frontends had for clients of this node and have no more.
+    fn note_departures(&self, before: &Programmed, after: Option<&ServicePlan>, step: &mut Step) {
+        for frontend in before.plan.frontends.iter().filter(|frontend| frontend.protocol == Protocol::Udp) {
+            let key = image::service_key(frontend);
+            let placed = self.frontends.get(&key).filter(|placed| placed.owner == before.owner);
+            let (Some(placed), had) = (placed, before.plan.backends(frontend.inside)) else { continue };
+            let now = after.and_then(|plan| {
+                plan.frontends.iter().find(|now| image::service_key(now) == key).map(|now| plan.backends(now.inside))
+            });
+            let now = now.unwrap_or_default();
+            if had == now {
+                continue;
+            }
+            let kept: HashSet<_> = now.iter().map(|backend| (backend.address, backend.port)).collect();
+            let gone = had.iter().filter(|backend| !kept.contains(&(backend.address, backend.port)));
+            step.departures.extend(gone.map(|backend| image::connections_key(placed.value.id, backend)));
+        }
+    }
+
     fn source_ranges(&self, programmed: &Programmed) -> HashSet<SourceRangeKey> {
         let mut keys = HashSet::new();
         for frontend in &programmed.plan.frontends {
@@ -254,6 +277,7 @@ impl Step {
             old_sets: SetEntries::default(),
             old_ranges: Vec::new(),
             adopted_sets: Vec::new(),
+            departures: Vec::new(),
         }
     }
 

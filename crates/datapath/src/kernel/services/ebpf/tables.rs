@@ -7,7 +7,7 @@ use libbpf_rs::MapHandle;
 use seaway_model::abi;
 use seaway_model::abi::services::{
     Affinity, AffinityKey, Backend, BackendKey, ConnectedSocket, ConnectionsKey, MemberKey, Service, ServiceKey,
-    ServiceNode, SlotTable, SourceRangeKey,
+    ServiceNode, SlotTable, SocketNamespaces, SourceRangeKey,
 };
 use seaway_services::plan;
 
@@ -29,6 +29,7 @@ pub(super) struct Tables {
     pub(super) node: Map<u32, ServiceNode>,
     pub(super) sockets: Map<u64, ConnectedSocket>,
     pub(super) affinity: Map<AffinityKey, Affinity>,
+    pub(super) socket_namespaces: Map<ConnectionsKey, SocketNamespaces>,
 }
 
 /// Entries of sets of backends, to be written or removed together.
@@ -64,6 +65,7 @@ impl Tables {
             node: take(maps, "sw_service_node")?,
             sockets: take(maps, "sw_sockets")?,
             affinity: take(maps, "sw_affinity")?,
+            socket_namespaces: take(maps, "sw_socket_namespaces")?,
         })
     }
 

@@ -7,7 +7,7 @@ use std::mem;
 use std::sync::Arc;
 
 use seaway_model::ServiceRef;
-use seaway_model::abi::services::ServiceKey;
+use seaway_model::abi::services::{ConnectionsKey, ServiceKey};
 use seaway_services::plan::{PlanChange, ServicePlan};
 
 use super::image::{self, Room};
@@ -30,6 +30,7 @@ pub(super) struct Writer<'a> {
     /// Sets that frontends name until another Service has taken the place over.
     sets_given_up: SetEntries,
     given_up: Vec<(ServiceKey, u32)>,
+    departures: Vec<ConnectionsKey>,
     report: ServiceReport,
 }
 
@@ -45,12 +46,13 @@ impl<'a> Writer<'a> {
             waiting_room: Room::default(),
             sets_given_up: SetEntries::default(),
             given_up: Vec::new(),
+            departures: Vec::new(),
             report: ServiceReport::default(),
         }
     }
 
-    /// Carries out a batch.
-    pub(super) fn apply(mut self, changes: &[PlanChange]) -> Result<ServiceReport, BpfError> {
+    /// Carries out a batch. Returns also the backends whose connections have to be ended.
+    pub(super) fn apply(mut self, changes: &[PlanChange]) -> Result<(ServiceReport, Vec<ConnectionsKey>), BpfError> {
         let claims = claims(changes);
         for change in changes {
             let service = match change {
@@ -205,6 +207,7 @@ impl<'a> Writer<'a> {
                 self.sets_given_up.append(sets);
             }
             old_ranges.append(&mut step.old_ranges);
+            self.departures.append(&mut step.departures);
             self.state.done(step);
         }
         self.report.writes += self.tables.source_ranges.remove_all(&old_ranges)?;
@@ -213,7 +216,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Places that a Service has given up and nobody took after all, and the sets they named.
-    fn finish(mut self) -> Result<ServiceReport, BpfError> {
+    fn finish(mut self) -> Result<(ServiceReport, Vec<ConnectionsKey>), BpfError> {
         let is_still_theirs = |(key, owner): &(ServiceKey, u32)| {
             self.state.frontends.get(key).is_some_and(|placed| placed.owner == *owner)
         };
@@ -225,7 +228,7 @@ impl<'a> Writer<'a> {
         let removed = self.tables.services.remove_all(&untaken)?;
         self.state.used = self.state.used.minus(&Room { frontends: removed, ..Room::default() });
         self.report.writes += removed + self.sets_given_up.remove(self.tables)?;
-        Ok(self.report)
+        Ok((self.report, self.departures))
     }
 }
 

@@ -127,3 +127,39 @@ fn case_03_a_backend_that_another_service_keeps_is_lost_to_this_one_only() {
     drop(to_client);
     client.join();
 }
+
+#[test]
+fn connected_sockets_of_a_backend_that_left_the_service_are_closed() {
+    let world = World::new();
+    resolver(&world);
+    world.set(service("other").backends(&V4, 5353).cluster_ip("10.96.0.11", Udp, 53));
+    let pod = world.pod(1);
+    world.name_namespace(&pod, "cni-1");
+    let connected = |namespace, target| {
+        let open = move || {
+            let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+            socket.connect(target).unwrap();
+            socket
+        };
+        world.start_client_in(namespace, open).join()
+    };
+    let of_the_node: Vec<UdpSocket> = (0..8).map(|_| connected(&world.node, at("10.96.0.10", 53))).collect();
+    let of_the_pod: Vec<UdpSocket> = (0..8).map(|_| connected(&pod, at("10.96.0.10", 53))).collect();
+    let of_another_service: Vec<UdpSocket> = (0..8).map(|_| connected(&world.node, at("10.96.0.11", 53))).collect();
+    let direct = connected(&world.node, at(V4[0], 5353));
+    let report = world.set(service("dns").backends(&V4[1..], 5353).cluster_ip("10.96.0.10", Udp, 53));
+    let is_closed = |socket: &&UdpSocket| match socket.take_error().unwrap() {
+        Some(error) => error.raw_os_error() == Some(libc::ECONNABORTED),
+        None => false,
+    };
+    let closed = |sockets: &[UdpSocket]| sockets.iter().filter(is_closed).count() as u64;
+    let (node, pod_count) = (closed(&of_the_node), closed(&of_the_pod));
+    // Half of sixteen, by chance; none or all once in ten thousand.
+    assert!((1..16).contains(&report.closed_connections), "{report:?}");
+    assert_eq!(node + pod_count, report.closed_connections);
+    assert_eq!(closed(&of_another_service), 0, "the backend is still one of the other Service");
+    assert!(!is_closed(&&direct));
+    let report = world.apply(vec![removal("dns")]);
+    assert_eq!(report.closed_connections, 16 - node - pod_count);
+    assert!(pod_count + closed(&of_the_pod) == 8, "those in the pod's namespace, too");
+}

@@ -1,0 +1,187 @@
+//! Closes connected UDP sockets whose backend has left their Service. Nothing else would tell
+//! the application: its datagrams vanish. TCP connections are left alone, for a backend that
+//! terminates finishes them, and one that is dead resets them or lets them time out.
+//!
+//! The programs note for each frontend and backend which network namespaces have such sockets,
+//! so only those are visited, and the kernel looks through their sockets of that port alone.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use bytemuck::{Pod, Zeroable};
+use seaway_model::abi;
+use seaway_model::abi::services::ConnectionsKey;
+
+use super::node::netns_cookie;
+use super::tables::Tables;
+use crate::DatapathError;
+use crate::kernel::netlink::{Netlink, Request};
+use crate::kernel::netns;
+
+/// `SOCK_DIAG_BY_FAMILY` and `SOCK_DESTROY` in linux/sock_diag.h.
+const SOCK_DIAG_BY_FAMILY: u16 = 20;
+const SOCK_DESTROY: u16 = 21;
+
+/// What the programs write when more namespaces have sockets than they note.
+const MANY_NAMESPACES: u64 = u64::MAX;
+
+/// `struct inet_diag_sockid`, in network byte order but for the cookie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+struct SocketId {
+    source_port: u16,
+    destination_port: u16,
+    source: [u8; 16],
+    destination: [u8; 16],
+    interface: u32,
+    cookie: [u32; 2],
+}
+
+/// `struct inet_diag_req_v2`.
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct DiagRequest {
+    family: u8,
+    protocol: u8,
+    extensions: u8,
+    pad: u8,
+    states: u32,
+    id: SocketId,
+}
+
+/// Finds the network namespaces of pods by their cookies.
+pub(super) struct Namespaces {
+    own: (u64, OwnedFd),
+    dir: PathBuf,
+    known: BTreeMap<PathBuf, u64>,
+}
+
+// === impl Namespaces ===
+
+impl Namespaces {
+    /// `own_cookie` is that of the calling thread's namespace; `dir` holds those of pods.
+    pub(super) fn new(own_cookie: u64, dir: PathBuf) -> io::Result<Self> {
+        Ok(Self { own: (own_cookie, netns::own()?), dir, known: BTreeMap::new() })
+    }
+
+    /// Closes the UDP sockets of backends that have left a frontend. Returns how many.
+    pub(super) fn close(&mut self, tables: &Tables, gone: &[ConnectionsKey]) -> Result<u64, DatapathError> {
+        let mut wanted: BTreeMap<u64, Vec<ConnectionsKey>> = BTreeMap::new();
+        let mut everywhere = Vec::new();
+        for key in gone {
+            let Some(namespaces) = tables.socket_namespaces.get(key)? else { continue };
+            if namespaces.cookies.contains(&MANY_NAMESPACES) {
+                everywhere.push(*key);
+                continue;
+            }
+            for cookie in namespaces.cookies.into_iter().filter(|cookie| *cookie != 0) {
+                wanted.entry(cookie).or_default().push(*key);
+            }
+        }
+        if wanted.is_empty() && everywhere.is_empty() {
+            return Ok(0);
+        }
+        let mut closed = 0;
+        let (own_cookie, own) = (self.own.0, self.own.1.try_clone().map_err(|source| visit_error(&self.dir, source))?);
+        let all = self.pod_namespaces(&wanted, !everywhere.is_empty());
+        for (cookie, namespace) in all.into_iter().chain([(own_cookie, own)]) {
+            let mut keys = wanted.remove(&cookie).unwrap_or_default();
+            keys.extend(&everywhere);
+            if !keys.is_empty() {
+                // A pod that has just gone has no sockets either.
+                closed += netns::inside(namespace.as_fd(), || close_here(tables, &keys))
+                    .unwrap_or_else(|error| Err(visit_error(&self.dir, error)))?;
+            }
+        }
+        tables.socket_namespaces.remove_all(gone)?;
+        Ok(closed)
+    }
+
+    /// The pods' namespaces with the wanted cookies, or all.
+    fn pod_namespaces(&mut self, wanted: &BTreeMap<u64, Vec<ConnectionsKey>>, all: bool) -> Vec<(u64, OwnedFd)> {
+        let open = |path: &PathBuf, cookie: u64| Some((cookie, OwnedFd::from(File::open(path).ok()?)));
+        let is_wanted = |cookie: &u64| all || wanted.contains_key(cookie);
+        let unknown = |cookie: &&u64| **cookie != self.own.0 && !self.known.values().any(|known| known == *cookie);
+        if all || wanted.keys().filter(unknown).count() > 0 {
+            self.look();
+        }
+        let found = self.known.iter().filter(|(_, cookie)| is_wanted(cookie));
+        found.filter_map(|(path, cookie)| open(path, *cookie)).collect()
+    }
+
+    /// Learns the cookies of namespaces that have come. Names are never used again: runtimes make
+    /// them up at random.
+    fn look(&mut self) {
+        let entries = fs::read_dir(&self.dir).into_iter().flatten().filter_map(Result::ok);
+        let present: HashSet<PathBuf> = entries.map(|entry| entry.path()).collect();
+        self.known.retain(|path, _| present.contains(path));
+        for path in present {
+            if self.known.contains_key(&path) {
+                continue;
+            }
+            let cookie = File::open(&path).and_then(|file| netns::inside(file.as_fd(), netns_cookie)).flatten();
+            match cookie {
+                Ok(cookie) => drop(self.known.insert(path, cookie)),
+                Err(error) => tracing::debug!(path = %path.display(), %error, "no network namespace"),
+            }
+        }
+    }
+}
+
+/// Closes sockets in the calling thread's namespace.
+fn close_here(tables: &Tables, gone: &[ConnectionsKey]) -> Result<u64, DatapathError> {
+    let mut netlink = Netlink::sockets()?;
+    let mut closed = 0;
+    for key in gone {
+        // Sockets of IPv6 may speak IPv4.
+        let is_ipv4 = abi::unmap_address(key.address).is_ipv4();
+        for family in [libc::AF_INET, libc::AF_INET6].into_iter().filter(|family| is_ipv4 || *family != libc::AF_INET) {
+            closed += close_family(&mut netlink, tables, key, family as u8)?;
+        }
+    }
+    Ok(closed)
+}
+
+fn close_family(
+    netlink: &mut Netlink,
+    tables: &Tables,
+    key: &ConnectionsKey,
+    family: u8,
+) -> Result<u64, DatapathError> {
+    let mut request =
+        DiagRequest { family, protocol: libc::IPPROTO_UDP as u8, states: u32::MAX, ..DiagRequest::zeroed() };
+    request.id.destination_port = key.port;
+    let replies = netlink.dump(&diag(SOCK_DIAG_BY_FAMILY, &request, "read"))?;
+    let mut closed = 0;
+    for (_, body) in replies {
+        // Family, state, timer and retransmissions come first.
+        let id = body.get(4..4 + size_of::<SocketId>()).and_then(|bytes| bytemuck::try_pod_read_unaligned(bytes).ok());
+        let Some(id): Option<SocketId> = id.filter(|id: &SocketId| id.destination_port == key.port) else { continue };
+        let cookie = u64::from(id.cookie[0]) | u64::from(id.cookie[1]) << 32;
+        // What the programs know of it says by which frontend it came to the backend.
+        let is_meant = tables.sockets.get(&cookie)?.is_some_and(|socket| {
+            (socket.service_id, socket.backend_port, socket.backend_address) == (key.service_id, key.port, key.address)
+        });
+        if !is_meant {
+            continue;
+        }
+        request.id = id;
+        match netlink.run(vec![diag(SOCK_DESTROY, &request, "close")]) {
+            Ok(_) => closed += 1,
+            Err(DatapathError::Kernel { source, .. }) if source.raw_os_error() == Some(libc::ENOENT) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(closed)
+}
+
+fn diag(kind: u16, request: &DiagRequest, operation: &'static str) -> Request {
+    Request::new(kind, 0, bytemuck::bytes_of(request), operation, "UDP sockets of a backend that is gone")
+}
+
+fn visit_error(path: &Path, source: io::Error) -> DatapathError {
+    DatapathError::Kernel { operation: "visit", object: format!("a network namespace of {}", path.display()), source }
+}
