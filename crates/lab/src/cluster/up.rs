@@ -30,6 +30,7 @@ mod install;
 mod network;
 mod programs;
 mod ready;
+mod seaway_dns;
 
 pub use ready::died;
 
@@ -61,6 +62,7 @@ pub struct UpOptions {
 /// # Errors
 /// Any step's; what was made is removed again unless `keep_on_failure`.
 pub fn up(options: &UpOptions, progress: &Progress) -> Result<Lab> {
+    let options = &UpOptions { spec: options.spec.settled(), ..options.clone() };
     let dir = LabDir::new(&options.spec.name);
     let (machine, programs) = std::thread::scope(|scope| {
         let programs = scope.spawn(|| find_programs(options, progress));

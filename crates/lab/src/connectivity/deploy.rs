@@ -55,7 +55,7 @@ pub fn deploy(machine: &Machine, api: &ApiClient) -> Result<Topology> {
         ServicesChoice::Seaway | ServicesChoice::KubeProxy(_) => Some(service(api)?),
     };
     let dns = match (spec.dns, &service) {
-        (DnsChoice::Coredns, Some(_)) => spec.dns_addresses(),
+        (DnsChoice::Seaway | DnsChoice::Coredns, Some(_)) => spec.dns_addresses(),
         _ => Vec::new(),
     };
     let nodes = machine

@@ -57,6 +57,8 @@ pub enum ProxyMode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum DnsChoice {
+    /// Seaway's server on every node; its agents must be there.
+    Seaway,
     /// CoreDNS as a Deployment.
     Coredns,
     /// Nobody.
@@ -164,7 +166,8 @@ choice_words!(ServicesChoice, "seaway, kube-proxy, kube-proxy:nftables, kube-pro
     "none" => Self::None,
 });
 
-choice_words!(DnsChoice, "coredns, none", {
+choice_words!(DnsChoice, "seaway, coredns, none", {
+    "seaway" => Self::Seaway,
     "coredns" => Self::Coredns,
     "none" => Self::None,
 });
@@ -185,6 +188,15 @@ choice_words!(IpamChoice, "pools, nodePodCIDRs", {
     "pools" => Self::Pools,
     "nodePodCIDRs" => Self::NodePodCidrs,
 });
+
+// === impl UnknownChoice ===
+
+impl UnknownChoice {
+    /// `given` is none of `expected`, words with commas between.
+    pub(crate) fn new(given: &str, expected: &'static str) -> Self {
+        Self { given: given.to_owned(), expected }
+    }
+}
 
 // === impl ServicesChoice ===
 

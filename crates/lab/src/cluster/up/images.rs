@@ -20,7 +20,7 @@ impl Up<'_> {
         if self.spec.dns == DnsChoice::Coredns {
             wanted.push(Builtin::CoreDns);
         }
-        if self.spec.network == NetworkChoice::Seaway {
+        if self.spec.network == NetworkChoice::Seaway || self.spec.dns == DnsChoice::Seaway {
             wanted.push(Builtin::Seaway);
         }
         if programs.seaway.with_file_name("bookinfo").is_file() {

@@ -37,13 +37,14 @@ impl Up<'_> {
     }
 
     fn install_dns(&self, api: &ApiClient) -> Result<()> {
-        if self.spec.dns == DnsChoice::None {
-            return Ok(());
+        match self.spec.dns {
+            DnsChoice::None => Ok(()),
+            DnsChoice::Seaway => self.progress.step("Seaway's DNS deployed", || self.install_seaway_dns(api)),
+            DnsChoice::Coredns => self.progress.step("CoreDNS deployed", || {
+                let replicas = DNS_REPLICAS.min(self.spec.nodes);
+                Ok(api.apply("CoreDNS", &coredns::manifests(CLUSTER_DOMAIN, &self.settings.dns_addresses, replicas))?)
+            }),
         }
-        self.progress.step("CoreDNS deployed", || {
-            let replicas = DNS_REPLICAS.min(self.spec.nodes);
-            Ok(api.apply("CoreDNS", &coredns::manifests(CLUSTER_DOMAIN, &self.settings.dns_addresses, replicas))?)
-        })
     }
 
     fn install_services(&self, api: &ApiClient) -> Result<()> {
