@@ -8,6 +8,7 @@ pub mod load;
 mod pod_network;
 mod pods;
 mod report;
+mod services;
 
 use clap::{Args, Subcommand};
 
@@ -18,7 +19,7 @@ use crate::error::Result;
 /// Compare Seaway with its peers on this machine.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  seaway bench pod-network\n  seaway bench pod-network --rounds 5 --seconds 5 -o json"
+    after_help = "Examples:\n  seaway bench pod-network\n  seaway bench pod-network --rounds 5 --seconds 5 -o json\n  seaway bench services --quick\n  seaway bench services --sizes 1,100,10000"
 )]
 pub struct BenchArgs {
     #[command(subcommand)]
@@ -29,6 +30,8 @@ pub struct BenchArgs {
 enum What {
     /// Pod to pod on one node and between nodes, CNI ADD, and a burst of pods.
     PodNetwork(pod_network::PodNetworkArgs),
+    /// Connections through Services, changes and restarts, beside kube-proxy.
+    Services(services::ServicesArgs),
 }
 
 // === impl BenchArgs ===
@@ -41,6 +44,7 @@ impl BenchArgs {
     pub fn run(&self) -> Result<()> {
         match &self.what {
             What::PodNetwork(arguments) => arguments.run(),
+            What::Services(arguments) => arguments.run(),
         }
     }
 }

@@ -6,14 +6,20 @@
 
 mod client;
 mod cni;
+mod frontends;
 mod server;
+mod whoami;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
 
 use super::error::BenchError;
+
+pub use frontends::{Connections, Pairs, Reached, Steady};
+pub(super) use frontends::unix_nanos;
 
 /// Arguments of the hidden verb `seaway lab load`.
 #[derive(Debug, Args)]
@@ -41,6 +47,45 @@ enum Role {
         /// For how long.
         #[arg(long, default_value_t = 3)]
         seconds: u64,
+    },
+    /// Tell clients which backend they reached.
+    Whoami {
+        /// Port to listen on, TCP.
+        #[arg(long)]
+        port: u16,
+    },
+    /// Connect to a pod and to Services in turns.
+    Pairs {
+        /// The pod.
+        #[arg(long)]
+        direct: SocketAddr,
+        /// The Services' addresses.
+        #[arg(long, value_delimiter = ',', required = true)]
+        services: Vec<SocketAddr>,
+        /// Connections of each side.
+        #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        count: u32,
+    },
+    /// Ask Services until each leads to a backend.
+    Reach {
+        /// The Services' addresses.
+        #[arg(long, value_delimiter = ',', required = true)]
+        services: Vec<SocketAddr>,
+        /// The backend.
+        #[arg(long)]
+        expect: IpAddr,
+        /// Pause between two questions to one address.
+        #[arg(long, default_value_t = 5_000)]
+        pause_micros: u64,
+        /// For how long.
+        #[arg(long, default_value_t = 120, value_parser = clap::value_parser!(u64).range(0..=900))]
+        seconds: u64,
+    },
+    /// Connect to Services in turns until standard input ends.
+    Steady {
+        /// The Services' addresses.
+        #[arg(long, value_delimiter = ',', required = true)]
+        services: Vec<SocketAddr>,
     },
     /// Time the first plugin of a CNI network's list: ADD in fresh network namespaces.
     Cni {
@@ -136,14 +181,24 @@ impl LoadArgs {
     /// # Errors
     /// The network refuses.
     pub fn run(&self) -> Result<(), BenchError> {
-        let measurement = match &self.role {
-            Role::Server { port } => return server::serve(*port),
-            Role::Client { server, pattern, seconds } => client::measure(*server, *pattern, *seconds)?,
-            Role::Cni { conflist, count } => cni::measure(conflist, *count)?,
-        };
-        println!("{}", serde_json::to_string(&measurement).unwrap_or_default());
+        match &self.role {
+            Role::Server { port } => server::serve(*port)?,
+            Role::Whoami { port } => whoami::serve(*port)?,
+            Role::Client { server, pattern, seconds } => tell(&client::measure(*server, *pattern, *seconds)?),
+            Role::Cni { conflist, count } => tell(&cni::measure(conflist, *count)?),
+            Role::Pairs { direct, services, count } => tell(&frontends::pairs(*direct, services, *count)?),
+            Role::Reach { services, expect, pause_micros, seconds } => {
+                let (pause, patience) = (Duration::from_micros(*pause_micros), Duration::from_secs(*seconds));
+                tell(&frontends::reach(services, *expect, pause, patience));
+            }
+            Role::Steady { services } => tell(&frontends::steady(services)),
+        }
         Ok(())
     }
+}
+
+fn tell(seen: &impl Serialize) {
+    println!("{}", serde_json::to_string(seen).unwrap_or_default());
 }
 
 #[cfg(test)]

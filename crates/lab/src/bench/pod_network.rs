@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::load::Pattern;
+use super::load::{Measurement, Pattern};
 use super::pods::{self, Pod};
-use super::report::{Better, OURS, Row, json, table};
+use super::report::{Better, OURS, Rows, json, table};
 use crate::cluster::api::ApiClient;
 use crate::cluster::files::host_kubeconfig;
 use crate::cluster::progress::Progress;
@@ -52,10 +52,6 @@ struct Subject {
     machine: Machine,
     api: ApiClient,
 }
-
-/// The report's rows, in the order they first came up.
-#[derive(Default)]
-struct Rows(Vec<Row>);
 
 // === impl PodNetworkArgs ===
 
@@ -179,7 +175,7 @@ impl Subject {
             "--count".into(),
             count.to_string(),
         ];
-        let seen = pods::run_load(node.command(&argv)?, &format!("CNI ADD in {}", node.name()))?;
+        let seen: Measurement = pods::run_load(node.command(&argv)?, &format!("CNI ADD in {}", node.name()))?;
         rows.add("CNI ADD p50", "µs", Better::Lower, self.name, seen.median_micros);
         rows.add("CNI ADD p99", "µs", Better::Lower, self.name, seen.p99_micros);
         Ok(())
@@ -194,17 +190,7 @@ impl Subject {
 // === impl Rows ===
 
 impl Rows {
-    fn add(&mut self, what: &str, unit: &'static str, better: Better, subject: &'static str, figure: f64) {
-        let index = self.0.iter().position(|row| row.what == what).unwrap_or_else(|| {
-            self.0.push(Row::new(what, unit, better));
-            self.0.len() - 1
-        });
-        if let Some(row) = self.0.get_mut(index) {
-            row.add(subject, figure);
-        }
-    }
-
-    fn add_traffic(&mut self, pattern: Pattern, place: &str, subject: &'static str, seen: &super::load::Measurement) {
+    fn add_traffic(&mut self, pattern: Pattern, place: &str, subject: &'static str, seen: &Measurement) {
         let what = format!("{}, {place}", pattern.name());
         if seen.bits_per_second > 0.0 {
             return self.add(&what, "Mbit/s", Better::Higher, subject, seen.bits_per_second / 1e6);

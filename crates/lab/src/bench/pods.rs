@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::error::BenchError;
@@ -17,7 +18,7 @@ use crate::error::Result;
 use crate::machine::Node;
 
 /// Port of the load's server in every pod.
-const LOAD_PORT: u16 = 7001;
+pub(super) const LOAD_PORT: u16 = 7001;
 /// How long the pods of a benchmark may take to become Ready.
 const PODS_TIMEOUT: Duration = Duration::from_secs(120);
 /// Image of pods that only hold a network: what every lab node has.
@@ -34,6 +35,13 @@ pub(super) struct Pod<'a> {
 /// A running server; ends with this value.
 #[derive(Debug)]
 pub(super) struct Server(Child);
+
+/// A load that runs until its input ends, or by itself.
+#[derive(Debug)]
+pub(super) struct Running {
+    child: Child,
+    what: String,
+}
 
 /// Starts a pod on each of these nodes and waits until they have networks.
 pub(super) fn start<'a>(api: &ApiClient, nodes: &[(&str, &'a Node)]) -> Result<Vec<Pod<'a>>> {
@@ -126,13 +134,24 @@ pub(super) fn load_program() -> Result<String, BenchError> {
 }
 
 /// Reads what a load printed.
-pub(super) fn run_load(mut command: Command, what: &str) -> Result<Measurement, BenchError> {
+pub(super) fn run_load<T: DeserializeOwned>(mut command: Command, what: &str) -> Result<T, BenchError> {
     let failed = |reason: String| BenchError::Program { program: what.to_owned(), reason };
     let output = command.output().map_err(|error| failed(error.to_string()))?;
     if !output.status.success() {
         return Err(failed(String::from_utf8_lossy(&output.stderr).into_owned()));
     }
     serde_json::from_slice(&output.stdout).map_err(|error| failed(error.to_string()))
+}
+
+/// Starts a load and waits until it says that it is ready.
+fn spawn_load(mut command: Command, what: &str) -> Result<Child, BenchError> {
+    let failed = |error: std::io::Error| BenchError::Program { program: what.to_owned(), reason: error.to_string() };
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(failed)?;
+    let mut ready = [0u8; b"ready\n".len()];
+    if let Some(stdout) = child.stdout.as_mut() {
+        std::io::Read::read_exact(stdout, &mut ready).map_err(failed)?;
+    }
+    Ok(child)
 }
 
 // === impl Pod ===
@@ -159,23 +178,45 @@ impl<'a> Pod<'a> {
 
     /// Starts the load's server in the pod's network.
     pub(super) fn serve(&self) -> Result<Server> {
-        let mut command = self.load(&["server".into(), "--port".into(), LOAD_PORT.to_string()])?;
-        let failed = |error: std::io::Error| BenchError::Program {
-            program: "seaway lab load server".into(),
-            reason: error.to_string(),
-        };
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(failed)?;
-        // It prints one line when it listens.
-        let mut ready = [0u8; 5];
-        if let Some(stdout) = child.stdout.as_mut() {
-            std::io::Read::read_exact(stdout, &mut ready).map_err(failed)?;
-        }
-        Ok(Server(child))
+        self.serve_as("server")
+    }
+
+    /// Starts the server that tells clients which backend it is.
+    pub(super) fn serve_whoami(&self) -> Result<Server> {
+        self.serve_as("whoami")
+    }
+
+    fn serve_as(&self, role: &str) -> Result<Server> {
+        let command = self.load(&[role.into(), "--port".into(), LOAD_PORT.to_string()])?;
+        Ok(Server(spawn_load(command, &format!("seaway lab load {role}"))?))
+    }
+
+    /// Its address.
+    pub(super) fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// Where its server listens.
+    pub(super) fn server(&self) -> SocketAddr {
+        SocketAddr::new(self.address, LOAD_PORT)
+    }
+
+    /// Runs a load in the pod's network and reads what it printed.
+    pub(super) fn run<T: DeserializeOwned>(&self, arguments: &[String]) -> Result<T> {
+        let what = format!("load {} in {}", arguments.join(" "), self.node.name());
+        Ok(run_load(self.load(arguments)?, &what)?)
+    }
+
+    /// Starts a load in the pod's network.
+    pub(super) fn begin(&self, arguments: &[String]) -> Result<Running> {
+        let what = format!("load {} in {}", arguments.join(" "), self.node.name());
+        let child = spawn_load(self.load(arguments)?, &what)?;
+        Ok(Running { child, what })
     }
 
     /// Measures from this pod to `server`.
     pub(super) fn measure(&self, server: &Pod<'_>, pattern: Pattern, seconds: u64) -> Result<Measurement> {
-        let address = SocketAddr::new(server.address, LOAD_PORT);
+        let address = server.server();
         let arguments = [
             "client",
             "--server",
@@ -187,6 +228,18 @@ impl<'a> Pod<'a> {
         ]
         .map(str::to_owned);
         Ok(run_load(self.load(&arguments)?, &format!("{} to {address} in {}", pattern.name(), self.node.name()))?)
+    }
+}
+
+// === impl Running ===
+
+impl Running {
+    /// Ends its input, waits for its end and reads what it printed.
+    pub(super) fn finish<T: DeserializeOwned>(mut self) -> Result<T, BenchError> {
+        drop(self.child.stdin.take());
+        let failed = |reason: String| BenchError::Program { program: self.what.clone(), reason };
+        let output = self.child.wait_with_output().map_err(|error| failed(error.to_string()))?;
+        serde_json::from_slice(&output.stdout).map_err(|error| failed(error.to_string()))
     }
 }
 

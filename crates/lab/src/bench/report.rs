@@ -1,6 +1,6 @@
 //! Figures of all peers, and the ratios between them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
@@ -27,7 +27,14 @@ pub(super) struct Row {
     pub(super) better: Better,
     /// The rounds of each peer, in order.
     pub(super) rounds: BTreeMap<&'static str, Vec<f64>>,
+    /// Peers whose figure is a limit: the real one lies above.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub(super) above: BTreeSet<&'static str>,
 }
+
+/// The report's rows, in the order they first came up.
+#[derive(Debug, Default)]
+pub(super) struct Rows(pub(super) Vec<Row>);
 
 /// A goal: Seaway against a peer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -46,7 +53,7 @@ pub(super) const OURS: &str = "seaway";
 
 impl Row {
     pub(super) fn new(what: impl Into<String>, unit: &'static str, better: Better) -> Self {
-        Self { what: what.into(), unit, better, rounds: BTreeMap::new() }
+        Self { what: what.into(), unit, better, rounds: BTreeMap::new(), above: BTreeSet::new() }
     }
 
     /// Adds the figure of one round.
@@ -69,6 +76,33 @@ impl Row {
     }
 }
 
+// === impl Rows ===
+
+impl Rows {
+    /// Adds a figure of a peer.
+    pub(super) fn add(&mut self, what: &str, unit: &'static str, better: Better, peer: &'static str, figure: f64) {
+        if let Some(row) = self.row(what, unit, better) {
+            row.add(peer, figure);
+        }
+    }
+
+    /// Notes that a peer took longer than `limit`.
+    pub(super) fn add_above(&mut self, what: &str, unit: &'static str, peer: &'static str, limit: f64) {
+        if let Some(row) = self.row(what, unit, Better::Lower) {
+            row.add(peer, limit);
+            row.above.insert(peer);
+        }
+    }
+
+    fn row(&mut self, what: &str, unit: &'static str, better: Better) -> Option<&mut Row> {
+        let index = self.0.iter().position(|row| row.what == what).unwrap_or_else(|| {
+            self.0.push(Row::new(what, unit, better));
+            self.0.len() - 1
+        });
+        self.0.get_mut(index)
+    }
+}
+
 /// The report as a table.
 pub(super) fn table(rows: &[Row], peers: &[&'static str]) -> String {
     let mut table = Table::new();
@@ -80,8 +114,16 @@ pub(super) fn table(rows: &[Row], peers: &[&'static str]) -> String {
     table.set_header(header);
     for row in rows {
         let mut cells = vec![row.what.clone(), row.unit.to_owned()];
-        cells.extend(peers.iter().map(|peer| row.median(peer).map_or_else(|| "-".into(), figure)));
-        cells.extend(row.ratios().iter().map(|ratio| format!("{:.2}", ratio.ratio)));
+        cells.extend(peers.iter().map(|peer| {
+            let above = if row.above.contains(peer) { "> " } else { "" };
+            row.median(peer).map_or_else(|| "-".into(), |median| format!("{above}{}", figure(median)))
+        }));
+        let ratios = row.ratios();
+        cells.extend(peers.iter().filter(|peer| **peer != OURS).map(|peer| {
+            let below = if row.above.contains(peer) { "< " } else { "" };
+            let ratio = ratios.iter().find(|ratio| ratio.peer == *peer);
+            ratio.map_or_else(|| "-".into(), |ratio| format!("{below}{}", figure(ratio.ratio)))
+        }));
         table.add_row(cells);
     }
     for index in 2..columns {

@@ -18,6 +18,7 @@ use serde_json::Value;
 use super::error::ClusterError;
 
 mod manifest;
+mod write;
 
 pub use manifest::parse_manifests;
 

@@ -225,12 +225,7 @@ impl Machine {
 
     fn signal_program(&self, node: &str, program: &str, signal: Signal) -> Result<Vec<ProcessId>> {
         self.known_node(node)?.init()?;
-        let group = format!("{}/{node}", cgroup::lab_group(self.dir.name()));
-        let processes: Vec<ProcessId> = cgroup::processes(&group)?
-            .into_iter()
-            .filter_map(ProcessId::of)
-            .filter(|process| is_program(&process.arguments(), program))
-            .collect();
+        let processes = self.running(node, program)?;
         if processes.is_empty() {
             return Err(LabError::NoSuchProgram { node: node.to_owned(), program: program.to_owned() });
         }
@@ -238,6 +233,13 @@ impl Machine {
             process.signal(signal).on_system("signal", &format!("process {}", process.pid))?;
         }
         Ok(processes)
+    }
+
+    /// The processes of a program on a node, by the name that people call it.
+    pub(crate) fn running(&self, node: &str, program: &str) -> Result<Vec<ProcessId>> {
+        let group = format!("{}/{node}", cgroup::lab_group(self.dir.name()));
+        let processes = cgroup::processes(&group)?.into_iter().filter_map(ProcessId::of);
+        Ok(processes.filter(|process| is_program(&process.arguments(), program)).collect())
     }
 
     fn known_node(&self, name: &str) -> Result<&super::Node> {
