@@ -134,19 +134,35 @@ pub fn probe() -> bool {
 /// Serves with sockets that are open.
 ///
 /// # Errors
-/// As [`run`].
+/// As [`hold`].
 pub async fn serve(
     config: DnsConfig,
     listening: Vec<Listening>,
     shards: usize,
     stop: CancellationToken,
 ) -> Result<(), DnsError> {
+    serve_filled(config, listening, shards, stop, |_| {}).await
+}
+
+/// Serves names that `fill` tells, besides those of the agent: for load tests without a cluster.
+///
+/// # Errors
+/// As [`hold`].
+pub async fn serve_filled(
+    config: DnsConfig,
+    listening: Vec<Listening>,
+    shards: usize,
+    stop: CancellationToken,
+    fill: impl FnOnce(&mut Builder),
+) -> Result<(), DnsError> {
     let own: Vec<SocketAddr> = listening.iter().map(|listening| listening.address).collect();
     let parts = parts(&config, &own)?;
     let socket = config.run.join(AGENT_SOCKET.rsplit('/').next().unwrap_or_default());
     let state = config.run.join(STATE_FILE);
     let all_pods = config.plain.pods == DnsPods::Verified;
-    let mut follower = Follower::new(socket, state, Builder::new(Arc::clone(&parts.index)), all_pods);
+    let mut builder = Builder::new(Arc::clone(&parts.index));
+    fill(&mut builder);
+    let mut follower = Follower::new(socket, state, builder, all_pods);
     follower.restore();
     let feed = follower.status();
     let following = tokio::spawn(follower.run(stop.clone()));
