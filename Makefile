@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-build build test tidy format lab lab-down bench fuzz
+.PHONY: help setup setup-build build test test-kernel tidy format lab lab-down bench fuzz
 
 # Programs are built for this target, statically linked (.cargo/config.toml).
 TARGET := $(shell rustc --print host-tuple 2>/dev/null)
@@ -24,6 +24,9 @@ build: setup-build ## build the programs, optimized
 
 test: setup ## check format, lints and tidiness, and run all tests (as root)
 	@scripts/test.sh
+
+test-kernel: setup ## run tests under Debian's own kernel, emulated (scripts/kernel.sh says more)
+	@scripts/kernel.sh
 
 tidy: ## check walls between crates, sizes, error ids, generated files
 	cargo xtask tidy

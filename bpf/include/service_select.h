@@ -175,11 +175,19 @@ SW_INLINE __u32 sw_random_slot(__u32 set, __u32 count)
 	return key.slot;
 }
 
-/* The slot for a new connection. Not static: the verifier looks at such a function once, not
- * once for each way that leads to each call.
+/* The verifier looks at a function that is not static once, not once for each way that leads to
+ * each call. But Linux before 6.10 rounds each one's stack up to 32 bytes, and 512 are all there
+ * is: programs that come here by many calls define SW_DEEP_STACK. */
+#ifdef SW_DEEP_STACK
+#define SW_SLOT_FUNCTION SW_INLINE
+#else
+#define SW_SLOT_FUNCTION __noinline
+#endif
+
+/* The slot for a new connection.
  * @flags: those of the frontend
  * @hash: of what the algorithm goes by */
-__noinline __u32 sw_choose_slot(__u32 service_id, __u32 flags, __u32 set, __u32 count, __u64 hash)
+SW_SLOT_FUNCTION __u32 sw_choose_slot(__u32 service_id, __u32 flags, __u32 set, __u32 count, __u64 hash)
 {
 	switch (flags >> SW_SERVICE_ALGORITHM_SHIFT & SW_SERVICE_FIELD_MASK) {
 	case SW_ALGORITHM_MAGLEV:

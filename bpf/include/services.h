@@ -226,8 +226,8 @@ SW_INLINE int sw_try_to_choose(const struct sw_service_request *request,
  * @answer: copies of the frontend, for every result but SW_CHOICE_NO_SERVICE, and of the
  *	backend, for SW_CHOICE_BACKEND
  * Returns one of SW_CHOICE_*. */
-static __noinline int sw_choose_backend(const struct sw_service_request *request,
-					struct sw_service_answer *answer)
+SW_INLINE int sw_find_frontend_and_backend(const struct sw_service_request *request,
+					   struct sw_service_answer *answer)
 {
 	int attempt, choice;
 
@@ -239,6 +239,14 @@ static __noinline int sw_choose_backend(const struct sw_service_request *request
 			return choice;
 	}
 	return SW_CHOICE_DROP;
+}
+
+/* The same as a function of its own, for programs that call it where they have much on the stack
+ * neither below nor above it. */
+static __noinline __attribute__((unused)) int sw_choose_backend(const struct sw_service_request *request,
+								struct sw_service_answer *answer)
+{
+	return sw_find_frontend_and_backend(request, answer);
 }
 
 #endif

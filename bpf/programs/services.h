@@ -132,14 +132,15 @@ SW_INLINE bool sw_nodes_choose_alike(const struct sw_service *service)
 	       algorithm == SW_ALGORITHM_SOURCE_HASH;
 }
 
-/* Finds frontend and backend for the request in the scratch. */
+/* Finds frontend and backend for the request in the scratch. No function between this and what it
+ * does: Linux before 6.10 rounds each one's stack up to 32 bytes, and 512 are all there is. */
 __noinline int sw_choose(struct __sk_buff *skb)
 {
 	struct sw_service_scratch *scratch = sw_service_scratch_of_cpu();
 
 	if (!skb || !scratch)
 		return SW_CHOICE_NO_SERVICE;
-	return sw_choose_backend(&scratch->request, &scratch->answer);
+	return sw_find_frontend_and_backend(&scratch->request, &scratch->answer);
 }
 
 /* Connects a client from elsewhere to the chosen backend. */
