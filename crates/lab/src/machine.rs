@@ -24,6 +24,7 @@ mod launch;
 mod layout;
 mod node;
 mod process;
+mod socket;
 mod state;
 mod wire;
 
@@ -43,6 +44,7 @@ pub use layout::{HostKind, HostLayout, Layout, OUTSIDE, Rack, WIRE};
 pub use node::Node;
 pub(crate) use node::in_network_of;
 pub use process::ProcessId;
+pub use socket::SocketKind;
 pub use state::LabState;
 
 use crate::error::{IoContext, LabError, Result};

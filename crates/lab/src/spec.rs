@@ -45,7 +45,7 @@ pub struct LabSpec {
     pub network: NetworkChoice,
     /// How Seaway connects them, when it does.
     pub seaway: SeawayChoices,
-    /// Who makes Services work.
+    /// Who makes Services work: `seaway` where Seaway is the network, else kube-proxy, unless said.
     pub services: ServicesChoice,
     /// Who answers DNS questions.
     pub dns: DnsChoice,
@@ -91,7 +91,7 @@ impl Default for LabSpec {
             service_cidrs: Vec::new(),
             network: NetworkChoice::Seaway,
             seaway: SeawayChoices::default(),
-            services: ServicesChoice::KubeProxy(ProxyMode::Nftables),
+            services: ServicesChoice::Seaway,
             dns: DnsChoice::Coredns,
         }
     }
@@ -114,6 +114,17 @@ impl LabSpec {
             return Ok(Self::default());
         }
         serde_saphyr::from_str(text).map_err(|error| error.to_string())
+    }
+
+    /// Chooses what goes with the network where the default does not: Seaway's agents serve Services
+    /// where Seaway is the network; elsewhere kube-proxy does.
+    #[must_use]
+    pub fn settled(&self) -> Self {
+        let mut settled = self.clone();
+        if self.network != NetworkChoice::Seaway && self.services.is_seaway() {
+            settled.services = ServicesChoice::KubeProxy(ProxyMode::Nftables);
+        }
+        settled
     }
 
     /// The pod ranges in force: those given, or the families' defaults.

@@ -11,7 +11,14 @@ pub mod wire;
 /// No answer within `timeout`, or one that is no success.
 pub fn ask(server: SocketAddr, name: &str, timeout: Duration) -> std::io::Result<Vec<IpAddr>> {
     let any: SocketAddr = if server.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0u16; 8], 0).into() };
-    let socket = UdpSocket::bind(any)?;
+    ask_over(&UdpSocket::bind(any)?, server, name, timeout)
+}
+
+/// The same over a socket that was made for this one question.
+///
+/// # Errors
+/// As [`ask`].
+pub fn ask_over(socket: &UdpSocket, server: SocketAddr, name: &str, timeout: Duration) -> std::io::Result<Vec<IpAddr>> {
     socket.connect(server)?;
     socket.set_read_timeout(Some(timeout))?;
     // One question per socket: the port tells answers apart.

@@ -1,6 +1,6 @@
 //! `lab url`: an address on the host for a Service in the lab.
 
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -75,7 +75,7 @@ fn wait_until_it_answers(node: &Node, target: SocketAddr, request: &UrlRequest, 
     let mut told = false;
     loop {
         let asked = Instant::now();
-        let Err(error) = node.run_in(move || TcpStream::connect_timeout(&target, TRY_TIMEOUT))? else { return Ok(()) };
+        let Err(error) = node.dial_within(target, TRY_TIMEOUT) else { return Ok(()) };
         if progress.elapsed() >= request.patience {
             let seconds = request.patience.as_secs();
             let reason =

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::socket::SocketKind;
+
 /// File name of the socket.
 pub const SOCKET: &str = "control.sock";
 /// An init process answers in microseconds; a minute means it is stuck.
@@ -77,6 +79,11 @@ pub enum Request {
     },
     /// Tell how all programs fare.
     List,
+    /// Make a socket; it comes beside the answer (`SCM_RIGHTS`).
+    Socket {
+        /// What kind.
+        kind: SocketKind,
+    },
 }
 
 /// The answer.

@@ -1,6 +1,7 @@
 //! Handle to one node: start programs in it, run commands in it, dial from it.
 
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use super::control::{Answer, ProgramSpec, ProgramStatus, Request, ask};
 use super::dir::LabDir;
 use super::layout::HostLayout;
 use super::process::ProcessId;
+use super::socket::SocketKind;
 use crate::error::{IoContext, LabError, Result};
 
 /// Directories of a node that are on the lab's disk: they survive a power
@@ -134,13 +136,26 @@ impl Node {
         in_network_of(self.init()?, self.name(), work)
     }
 
-    /// Connects from the node's network.
+    /// Connects as a process of the node would.
     pub fn dial(&self, address: SocketAddr) -> Result<TcpStream> {
-        self.run_in(move || TcpStream::connect_timeout(&address, DIAL_TIMEOUT))?.map_err(|source| LabError::Dial {
-            node: self.name().to_owned(),
-            address,
-            source,
-        })
+        self.dial_within(address, DIAL_TIMEOUT)
+    }
+
+    /// The same, with another patience.
+    pub fn dial_within(&self, address: SocketAddr, patience: Duration) -> Result<TcpStream> {
+        let made = self.make_socket(SocketKind { ipv6: address.is_ipv6(), datagram: false })?;
+        let connected = super::socket::connect(made, address, patience);
+        connected.map_err(|source| LabError::Dial { node: self.name().to_owned(), address, source })
+    }
+
+    /// A UDP socket as a process of the node would make it, not bound yet.
+    pub fn datagram_socket(&self, ipv6: bool) -> Result<UdpSocket> {
+        self.make_socket(SocketKind { ipv6, datagram: true }).map(super::socket::datagram)
+    }
+
+    fn make_socket(&self, kind: SocketKind) -> Result<OwnedFd> {
+        self.init()?;
+        super::socket::ask(&self.dir.control(self.name()), kind).on_system("make a socket", self.name())
     }
 
     /// Where the host finds what the node has at `inside`. For directories on

@@ -80,7 +80,7 @@ fn stop(lab: &Lab) {
     ledger::must_match_pods(lab);
 }
 
-fn agent_pod(lab: &Lab, node: &str) -> String {
+pub(crate) fn agent_pod(lab: &Lab, node: &str) -> String {
     let selector = format!("spec.nodeName={node}");
     lab.kubectl(&[
         "get",

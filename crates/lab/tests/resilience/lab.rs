@@ -14,7 +14,7 @@ const A_WHILE: Duration = Duration::from_secs(120);
 /// Pause between two looks at something that is on its way.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
-const NAME: &str = "test-resilience";
+pub(crate) const NAME: &str = "test-resilience";
 
 /// Image of pods that only hold a network.
 pub(crate) const IDLE_IMAGE: &str = "seaway/pause:1";

@@ -22,6 +22,7 @@ mod faults;
 mod host_ports;
 mod lab;
 mod ledger;
+mod services;
 mod traffic;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -33,12 +34,15 @@ use lab::Lab;
 type Scene = (&'static str, fn(&Lab));
 
 /// In this order: what breaks more comes later.
-const SCENES: [Scene; 10] = [
+const SCENES: [Scene; 13] = [
     ("the_demo_is_used_from_the_host", demo::is_used_from_the_host),
     ("a_host_port_answers", host_ports::answer_until_the_pod_is_gone),
     ("a_lie_is_dropped_and_named", drops::a_lie_is_dropped_and_named),
     ("killed_agents_lose_nothing", agents::killed_lose_nothing),
     ("replaced_agents_lose_nothing", agents::replaced_lose_nothing),
+    ("services_of_rolled_pods_fail_no_request", services::rolled_pods_fail_no_request),
+    ("services_with_killed_agents_fail_no_request", services::killed_agents_fail_no_request),
+    ("services_of_a_node_change_their_data_path_and_back", services::a_node_changes_its_data_path_and_back),
     ("bursts_of_pods_leak_nothing", churn::bursts_leak_nothing),
     ("a_cut_link_is_named", faults::a_cut_link_is_named),
     ("a_partition_is_named", faults::a_partition_is_named),

@@ -29,9 +29,10 @@ impl Up<'_> {
         let name = format!("kube-dns.kube-system.svc.{CLUSTER_DOMAIN}");
         let give_up = Instant::now() + STEP_TIMEOUT;
         for server in &self.settings.dns_addresses {
-            let server = (*server, 53).into();
+            let server = std::net::SocketAddr::new(*server, 53);
             loop {
-                let state = match node.run_in(|| dns::ask(server, &name, ANSWER_TIMEOUT))? {
+                let socket = node.datagram_socket(server.is_ipv6())?;
+                let state = match dns::ask_over(&socket, server, &name, ANSWER_TIMEOUT) {
                     Ok(addresses) if !addresses.is_empty() => break,
                     Ok(_) => "an empty answer".to_owned(),
                     Err(error) => error.to_string(),

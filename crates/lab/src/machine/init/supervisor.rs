@@ -20,6 +20,7 @@ use super::programs::{Programs, Wish};
 use crate::error::{IoContext, Result};
 use crate::machine::control::{Answer, ProgramSpec, Request, SOCKET};
 use crate::machine::launch;
+use crate::machine::socket;
 
 /// The lab's directory for this node, as the node sees it.
 const CONTROL: &str = "/run/seaway-lab";
@@ -155,6 +156,10 @@ impl Supervisor {
         let mut line = String::new();
         BufReader::new(stream).read_line(&mut line)?;
         let answer = match serde_json::from_str(&line) {
+            Ok(Request::Socket { kind }) => match socket::make(kind) {
+                Ok(made) => return socket::answer(stream, b"\n", &made),
+                Err(error) => Answer::Refused(error.to_string()),
+            },
             Ok(request) => self.answer(request),
             Err(error) => Answer::Refused(error.to_string()),
         };
@@ -166,7 +171,7 @@ impl Supervisor {
     fn answer(&mut self, request: Request) -> Answer {
         let now = Instant::now();
         let done = match request {
-            Request::List => Ok(()),
+            Request::List | Request::Socket { .. } => Ok(()),
             Request::Start { program } => {
                 let name = program.name.clone();
                 find_program(&program).and_then(|()| self.programs.add(program, now)).and_then(|()| {
