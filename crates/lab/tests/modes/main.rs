@@ -58,12 +58,14 @@ fn no_encapsulation_and_ipv4_only() {
 
 #[test]
 fn ipv6_only() {
-    let lab = Lab::up("nodes: 2\nfamilies: ipv6\n");
+    let lab = Lab::up("nodes: 2\nracks: 2\nfamilies: ipv6\n");
     assert_eq!(devices(&lab, "n1", "-6"), ["sw_vxlan"]);
     assert_eq!(devices(&lab, "n1", "-4"), Vec::<String>::new());
     // VXLAN over IPv6 takes 70 bytes.
     assert_eq!(lab.status("n1")["podMtuBytes"], 1430);
     mtu::oversized_packets_are_refused(&lab, "n1", "n2", &["-6"], 1430);
+    // Routers do not fragment IPv6: the nodes must learn of it.
+    mtu::small_router_is_no_obstacle(&lab);
 }
 
 #[test]
