@@ -62,6 +62,12 @@ pub struct ServiceGuard {
     tables: Tables,
 }
 
+/// Removes what translates, and leaves what refuses: another backend has taken over. Connections
+/// that were translated before stay so.
+pub(super) fn remove_translation() -> Result<(), DatapathError> {
+    Tables::new(Scope::Everything)?.remove_tables(&[layout::SERVICES_TABLE])
+}
+
 // === impl NftablesServices ===
 
 impl NftablesServices {

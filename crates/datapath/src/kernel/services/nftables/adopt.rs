@@ -157,9 +157,14 @@ impl Tables {
 
     /// Removes the tables.
     pub(super) fn remove(&mut self) -> Result<(), DatapathError> {
+        self.remove_tables(self.scope.tables())
+    }
+
+    /// Removes these tables, if they are there.
+    pub(super) fn remove_tables(&mut self, tables: &[&str]) -> Result<(), DatapathError> {
         let found: HashMap<_, _> = self.kernel.tables()?;
         let mut batch = Batch::new();
-        for table in self.scope.tables().iter().filter(|table| found.contains_key(**table)) {
+        for table in tables.iter().filter(|table| found.contains_key(**table)) {
             batch.delete_table(table);
         }
         self.kernel.commit(batch).map_err(Refused::into_error)?;

@@ -3,7 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use seaway_services::plan::{Algorithm, Backend, Frontend, FrontendAddress, FrontendKind, Reach, ServicePlan};
+use seaway_services::maglev;
+use seaway_services::plan::{
+    Algorithm, Backend, BackendSet, Frontend, FrontendAddress, FrontendKind, Reach, ServicePlan,
+};
 use sha2::{Digest as _, Sha256};
 
 use super::layout::{Bytes, Element, Purpose, SetId};
@@ -59,10 +62,6 @@ impl Programmed {
         self.ids.get(set).copied().unwrap_or_default()
     }
 
-    fn backends(&self, set: usize) -> &[Backend] {
-        self.plan.sets.get(set).map(|set| set.backends.as_slice()).unwrap_or_default()
-    }
-
     /// Classes that its frontends lead to.
     pub(super) fn classes(&self) -> Vec<Class> {
         let mut classes: Vec<Class> = Vec::new();
@@ -78,7 +77,7 @@ impl Programmed {
 
     fn class(&self, frontend: &Frontend, reach: Reach, outside: bool) -> Option<Class> {
         let Reach::Backends { set, .. } = reach else { return None };
-        let slots = u32::try_from(slots(self.backends(set), frontend.algorithm).len()).unwrap_or(u32::MAX);
+        let slots = slot_count(self.plan.sets.get(set)?, frontend.algorithm);
         let choice = match frontend.algorithm {
             Algorithm::Random => Choice::Random(slots),
             // Connections of a backend are not counted by nftables: they are dealt out evenly.
@@ -170,14 +169,14 @@ impl Programmed {
 
     fn set_elements(&self, index: usize, id: u32, generation: u32, elements: &mut Vec<Element>) {
         let Some(frontend) = frontends_of(&self.plan, index).next() else { return };
-        let backends = self.backends(index);
+        let Some(set) = self.plan.sets.get(index) else { return };
         let affinity = frontends_of(&self.plan, index).any(|frontend| frontend.affinity_timeout_seconds.is_some());
-        for (slot, backend) in slots(backends, frontend.algorithm).into_iter().enumerate() {
+        for (slot, backend) in slots(set, frontend.algorithm).into_iter().enumerate() {
             let key = Bytes::EMPTY.u32(id).u32(u32::try_from(slot).unwrap_or(u32::MAX));
             let data = Bytes::EMPTY.address(backend.address).port(backend.port);
             elements.push(Element { set: SetId::of(Purpose::Slots, backend.address.is_ipv6(), generation), key, data });
         }
-        for backend in backends {
+        for backend in &set.backends {
             let v6 = backend.address.is_ipv6();
             if affinity {
                 let key = Bytes::EMPTY.address(backend.address).port(backend.port).u32(id);
@@ -234,9 +233,33 @@ fn affinity_id(plan: &ServicePlan, frontend: &Frontend) -> u64 {
     Sha256::digest(name).first_chunk::<8>().map_or(1, |bytes| u64::from_ne_bytes(*bytes))
 }
 
+/// The slots of a set, by the way it is chosen from.
+fn slots(set: &BackendSet, algorithm: Algorithm) -> Vec<&Backend> {
+    match algorithm {
+        Algorithm::Maglev if has_table(set) => {
+            let owners = maglev::table(set, maglev::SLOTS);
+            owners.into_iter().filter_map(|owner| set.backends.get(usize::try_from(owner).ok()?)).collect()
+        }
+        _ => weighted(&set.backends),
+    }
+}
+
+/// How many slots [`slots`] makes.
+fn slot_count(set: &BackendSet, algorithm: Algorithm) -> u32 {
+    let count = match algorithm {
+        Algorithm::Maglev if has_table(set) => maglev::SLOTS,
+        _ => weighted(&set.backends).len(),
+    };
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+/// Whether a Maglev table has room for all; larger sets are chosen from by the hash alone.
+fn has_table(set: &BackendSet) -> bool {
+    !set.backends.is_empty() && set.backends.len() <= maglev::SLOTS
+}
+
 /// Backends as often as their weight says.
-fn slots(backends: &[Backend], algorithm: Algorithm) -> Vec<&Backend> {
-    let _ = algorithm;
+fn weighted(backends: &[Backend]) -> Vec<&Backend> {
     let total: u64 = backends.iter().map(|backend| u64::from(backend.weight)).sum();
     if backends.iter().all(|backend| backend.weight == 1) || total == 0 {
         return backends.iter().collect();

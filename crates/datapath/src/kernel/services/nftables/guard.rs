@@ -7,7 +7,7 @@
 use super::batch::{Batch, Hook};
 use super::layout::{GUARD_TABLE, Purpose, SetId};
 use super::rule::{Meta, Register, Rule, Verdict};
-use super::rules::{Family, NF_INET_FORWARD, NF_INET_LOCAL_IN, NF_INET_LOCAL_OUT, only_new};
+use super::rules::{Family, NF_INET_FORWARD, NF_INET_LOCAL_IN, NF_INET_LOCAL_OUT, only_new, only_untranslated};
 
 const PLACE: Register = Register(0);
 const REJECT: &str = "reject";
@@ -41,7 +41,7 @@ pub(super) fn rules() -> Vec<Rule> {
     let mut rules = vec![tcp, rule(REJECT, "Everything else is unreachable").unreachable()];
     for chain in ["input", "forward", "output"] {
         for family in Family::BOTH {
-            let new = |purpose| only_new(family.only(rule(chain, purpose)));
+            let new = |purpose| only_untranslated(only_new(family.only(rule(chain, purpose))));
             let place = |purpose| family.load_place(new(purpose));
             let address = |purpose| family.load_destination(new(purpose));
             let reject = Verdict::Goto(REJECT);

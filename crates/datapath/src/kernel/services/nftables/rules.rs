@@ -226,6 +226,13 @@ pub(super) fn only_new(rule: Rule) -> Rule {
     rule.ct(CLASS, Ct::State).mask(CLASS, CLASS, &STATE_NEW.to_ne_bytes()).differs(CLASS, &[0; 4])
 }
 
+/// Goes on for packets that nobody translated: what was has a backend's address, which another
+/// Service may have claimed as an external IP.
+pub(super) fn only_untranslated(rule: Rule) -> Rule {
+    let status = STATUS_DESTINATION_TRANSLATED.to_ne_bytes();
+    rule.ct(CLASS, Ct::Status).mask(CLASS, CLASS, &status).equals(CLASS, &[0; 4])
+}
+
 /// Packets that connection tracking cannot place keep the backend's address and would make
 /// the client reset its connection. Pods of this node are tracked in both directions.
 fn forward_rules(family: Family) -> [Rule; 2] {
@@ -284,13 +291,8 @@ pub(super) fn class_rules(class: &Class, number: u32, generation: u32) -> Vec<Ru
     let affinity = family.set(Purpose::Affinity);
     let slots = SetId::of(Purpose::Slots, class.v6, generation);
     let Some(seconds) = class.affinity_seconds else {
-        // The slot is drawn into the register after the set's.
-        let drawn = match class.choice {
-            Choice::Flow(_) => draw(family, start("A backend is chosen").copy(SET, SET_COPY), class.choice)
-                .find(SET_COPY, slots, BACKEND),
-            _ => draw_into(family, start("A backend is chosen"), class.choice, SET.after(1)).find(SET, slots, BACKEND),
-        };
-        return vec![translate(drawn)];
+        let drawn = draw(family, start("A backend is chosen").copy(SET, SET_COPY), class.choice);
+        return vec![translate(drawn.find(SET_COPY, slots, BACKEND))];
     };
     let known = family.load_source(start("Known clients keep their backend"), CLIENT);
     let known = known.find(AFFINITY, affinity, BACKEND);
@@ -306,15 +308,16 @@ pub(super) fn class_rules(class: &Class, number: u32, generation: u32) -> Vec<Ru
         drawn = drawn.find(PLACE, places, CLASS);
     }
     let drawn = family.load_source(drawn, CLIENT).find(SET_COPY, slots, BACKEND);
-    let drawn = drawn.learn(affinity, Learn::Update, AFFINITY, Some(BACKEND), Some(seconds));
-    vec![translate(member), forgotten, translate(drawn)]
+    let learned = drawn.learn(affinity, Learn::Update, AFFINITY, Some(BACKEND), Some(seconds));
+    // A map that is full takes no more clients, and ends the rule.
+    let spread = draw(family, start("Clients beyond those that can be remembered").copy(SET, SET_COPY), class.choice);
+    let spread = spread.find(SET_COPY, slots, BACKEND);
+    vec![translate(member), forgotten, translate(learned), translate(spread)]
 }
 
+/// Draws a slot into the register after the copy of the set.
 fn draw(family: Family, rule: Rule, choice: Choice) -> Rule {
-    draw_into(family, rule, choice, SET_COPY.after(1))
-}
-
-fn draw_into(family: Family, rule: Rule, choice: Choice, slot: Register) -> Rule {
+    let slot = SET_COPY.after(1);
     match choice {
         Choice::Random(slots) => rule.number(slot, slots, true),
         Choice::Next { slots, .. } => rule.number(slot, slots, false),

@@ -1,5 +1,6 @@
 //! Kinds of places and backends beyond the plain ones.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 
 use nix::sys::socket::{MsgFlags, SockaddrStorage, sendto};
@@ -177,4 +178,38 @@ fn sctp_is_translated() {
     let transport = &buffer[20..length];
     assert_eq!(u16::from_be_bytes([transport[0], transport[1]]), 4000);
     assert_eq!(u16::from_be_bytes([transport[2], transport[3]]), 5000, "the backend's port");
+}
+
+#[test]
+fn corner_11_packets_that_cannot_be_placed_do_not_reach_the_client_untranslated() {
+    let world = World::new();
+    let (client, server) = (world.pod(1), world.pod(2));
+    let place = "10.96.0.72";
+    world.set(vec![plan("web", place, 80, vec![server.backend(false, 8080)])]);
+    // Without picking up connections in their midst, what is not known is invalid.
+    world.node.run(|| std::fs::write("/proc/sys/net/netfilter/nf_conntrack_tcp_loose", "0").unwrap());
+    let address = SocketAddr::new(server.v4, 8080);
+    let listener = server.namespace.run(move || std::net::TcpListener::bind(address).unwrap());
+    let mut stream = client.namespace.run(move || std::net::TcpStream::connect((ip(place), 80)).unwrap());
+    let (mut served, _) = listener.accept().unwrap();
+    client.namespace.exec("nft add table ip seen");
+    client.namespace.exec("nft add chain ip seen input { type filter hook input priority 0 ; }");
+    client.namespace.exec(&format!("nft add rule ip seen input ip saddr {} counter", server.v4));
+    world.node.exec("conntrack -F");
+    served.write_all(b"late").unwrap();
+    // Both ends send again, so both directions were tried by the time the client's own packet is
+    // answered or not; the server's packet is on its way before the counter is read.
+    let _ = stream.write_all(b"more");
+    let invalid = || {
+        let listed = world.node.exec("cat /proc/net/stat/nf_conntrack");
+        let column = listed.lines().next().unwrap().split_whitespace().position(|name| name == "invalid").unwrap();
+        listed.lines().skip(1).any(|line| line.split_whitespace().nth(column) != Some("00000000"))
+    };
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
+    while !invalid() {
+        assert!(std::time::Instant::now() < deadline, "nothing was invalid");
+        std::thread::yield_now();
+    }
+    let seen = client.namespace.exec("nft list table ip seen");
+    assert!(seen.contains("packets 0"), "{seen}");
 }

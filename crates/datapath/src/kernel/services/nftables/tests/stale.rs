@@ -118,3 +118,23 @@ fn flows_that_went_stale_while_no_agent_lived_are_closed() {
     world.with(|services| services.synced().unwrap());
     assert_eq!(ask(&socket).server(), "pod-3");
 }
+
+#[test]
+fn corner_1_one_backend_behind_two_places_with_one_client_port() {
+    let world = World::new();
+    let (client, server) = (world.pod(1), world.pod(2));
+    server.serve(53);
+    for (v6, places) in [(false, [PLACE, "10.96.0.42"]), (true, ["fd96::41", "fd96::42"])] {
+        for place in places {
+            world.set(vec![plan(&format!("dns-{place}"), place, 53, vec![server.backend(v6, 53)])]);
+        }
+        let from = std::net::SocketAddr::new(client.address(v6), 40_000);
+        // One port, two connected sockets: each takes only what comes from its own place.
+        let sockets = places.map(|place| reused_udp_socket(&client.namespace, from, at(place, 53)));
+        for _ in 0..3 {
+            for socket in &sockets {
+                assert_eq!(ask(socket).server(), "pod-2");
+            }
+        }
+    }
+}

@@ -2,10 +2,12 @@
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsRawFd as _;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ipnet::IpNet;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, setsockopt, socket, sockopt};
 use seaway_model::{Protocol, ServiceRef};
 use seaway_services::plan::{
     Algorithm, Backend, BackendSet, Forwarding, Frontend, FrontendAddress, FrontendKind, PlanChange, Reach, ServicePlan,
@@ -278,6 +280,19 @@ pub(super) fn udp_socket(client: &Namespace, target: SocketAddr) -> UdpSocket {
     client.run(move || {
         let any: IpAddr = if target.is_ipv4() { ip("0.0.0.0") } else { ip("::") };
         let socket = UdpSocket::bind((any, 0)).unwrap();
+        socket.connect(target).unwrap();
+        socket
+    })
+}
+
+/// A UDP socket from a port that others have too.
+pub(super) fn reused_udp_socket(client: &Namespace, from: SocketAddr, target: SocketAddr) -> UdpSocket {
+    client.run(move || {
+        let family = if from.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+        let socket = socket(family, SockType::Datagram, SockFlag::empty(), None).unwrap();
+        setsockopt(&socket, sockopt::ReuseAddr, &true).unwrap();
+        bind(socket.as_raw_fd(), &SockaddrStorage::from(from)).unwrap();
+        let socket = UdpSocket::from(socket);
         socket.connect(target).unwrap();
         socket
     })
