@@ -81,6 +81,7 @@ fn slice(number: u32, endpoints: u32) -> EndpointSlice {
             app_protocol: None,
         }],
         endpoints: (0..endpoints).map(endpoint).collect(),
+        changed_at_milliseconds: None,
     }
 }
 

@@ -1,6 +1,8 @@
 //! The server with real sockets on loopback, an agent that is a script, and upstreams
 //! that answer, are silent, or truncate.
 
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot set up has failed")]
+
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,6 +1,6 @@
 //! From the octets of a query to the octets of its answer.
 
-use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -158,9 +158,7 @@ impl Server {
     fn cookie(&self, cookie: &Cookie, arrival: Arrival) -> [u8; 24] {
         let mut octets = [0; 24];
         let time = arrival.unix_seconds.to_be_bytes();
-        let mut hasher = self.cookies.build_hasher();
-        (cookie.client, time, arrival.client).hash(&mut hasher);
-        let hash = hasher.finish().to_be_bytes();
+        let hash = self.cookies.hash_one((cookie.client, time, arrival.client)).to_be_bytes();
         let (client, server) = octets.split_at_mut(8);
         client.copy_from_slice(&cookie.client);
         for (to, from) in server.iter_mut().zip([1, 0, 0, 0].into_iter().chain(time).chain(hash)) {
