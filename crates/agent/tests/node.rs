@@ -92,6 +92,8 @@ fn the_reference_plugins_follow_in_the_chain() {
         json!({"type": "bandwidth", "capabilities": {"bandwidth": true}}),
         json!({"type": "tuning", "sysctl": {"net.ipv4.ip_unprivileged_port_start": "80"}}),
     ];
+    // On this thread, which is in the machine's own namespace.
+    let _guard = ShaperDevices::watch();
     for backend in BACKENDS {
         on_a_node(|| {
             let before = links();
@@ -120,6 +122,34 @@ fn the_reference_plugins_follow_in_the_chain() {
             rig.uninstall();
             assert_eq!(links(), before);
         });
+    }
+}
+
+/// The bandwidth plugin makes the kernel load `ifb`, which leaves two devices in
+/// the machine's own namespace the first time. Those that were not there before
+/// are removed.
+struct ShaperDevices {
+    before: Vec<&'static str>,
+}
+
+impl ShaperDevices {
+    const NAMES: [&'static str; 2] = ["ifb0", "ifb1"];
+
+    fn watch() -> Self {
+        Self { before: Self::present() }
+    }
+
+    fn present() -> Vec<&'static str> {
+        let exists = |name: &&str| std::path::Path::new("/sys/class/net").join(name).exists();
+        Self::NAMES.into_iter().filter(exists).collect()
+    }
+}
+
+impl Drop for ShaperDevices {
+    fn drop(&mut self) {
+        for name in Self::present().into_iter().filter(|name| !self.before.contains(name)) {
+            shell(&format!("ip link delete {name}"));
+        }
     }
 }
 
