@@ -10,6 +10,7 @@
 mod adoption;
 mod audit;
 mod closing;
+mod conntrack;
 mod image;
 mod map;
 mod node;
@@ -21,18 +22,21 @@ mod tables;
 pub(in crate::kernel) mod tests;
 mod writer;
 
-use seaway_model::abi::services::SocketSettings;
+use std::path::PathBuf;
+
+use seaway_model::abi::services::{ConnectionsKey, SocketSettings};
 use seaway_services::plan::PlanChange;
 
 use self::adoption::Leftovers;
 use self::closing::Namespaces;
+use self::conntrack::{Conntrack, Walk};
 use self::sockets::SocketPrograms;
 use self::state::State;
 use self::tables::Tables;
 use self::writer::Writer;
 use crate::kernel::bpf::object::{self, EmbeddedObject, ObjectConfig};
 use crate::kernel::bpf::{self, BpfError};
-use crate::kernel::services::nftables::ServiceGuard;
+use crate::kernel::services::nftables::{self, ServiceGuard};
 use crate::services::{ServiceDatapath, ServiceNode, ServiceReport, ServiceUsage};
 use crate::{DatapathError, DatapathErrors, Difference, Options};
 
@@ -49,6 +53,9 @@ pub struct EbpfServices {
     guard: ServiceGuard,
     host_netns_cookie: u64,
     namespaces: Namespaces,
+    maps_dir: PathBuf,
+    /// Where the search for connections past their time is.
+    walk: Walk,
     /// Programs of an earlier version run on old maps until everything was applied to the new.
     attach_when_synced: bool,
 }
@@ -58,22 +65,24 @@ pub struct EbpfServices {
 impl EbpfServices {
     /// Loads the programs for sockets and takes over what an earlier run left.
     pub fn open(options: &Options) -> Result<Self, DatapathError> {
+        Self::open_with(options, sockets::can_set_error())
+    }
+
+    fn open_with(options: &Options, can_set_error: bool) -> Result<Self, DatapathError> {
         let (maps_dir, links_dir) = (bpf::maps_dir(&options.pin_dir), bpf::links_dir(&options.pin_dir));
         bpf::prepare_folder(&maps_dir)?;
         bpf::prepare_folder(&links_dir)?;
-        let settings =
-            SocketSettings { can_set_error: sockets::can_set_error().into(), udp_idle_seconds: UDP_IDLE_SECONDS };
+        let settings = SocketSettings { can_set_error: can_set_error.into(), udp_idle_seconds: UDP_IDLE_SECONDS };
         let max_entries = options.fast_path.max_entries();
         let config = ObjectConfig { settings: bytemuck::bytes_of(&settings), max_entries: &max_entries };
         let mut loaded = object::load(&maps_dir, EmbeddedObject::Sockets, &config)?;
         let tables = Tables::take(&mut loaded.maps)?;
         let programs = SocketPrograms::new(links_dir, &options.cgroup_root, loaded.programs)?;
-        let emptied = loaded.replaced.iter().any(|map| !map.entries_kept && map.name != "sw_service_node");
-        let attach_when_synced = emptied && programs.are_attached();
+        let (leftovers, used) = Leftovers::read(&tables)?;
+        let attach_when_synced = programs.are_attached() && !leftovers.is_whole();
         if !attach_when_synced {
             programs.attach()?;
         }
-        let (leftovers, used) = Leftovers::read(&tables)?;
         let own =
             node::netns_cookie().and_then(|cookie| Ok((cookie, Namespaces::new(cookie, options.netns_dir.clone())?)));
         let (host_netns_cookie, namespaces) = own.map_err(|source| DatapathError::Kernel {
@@ -83,7 +92,8 @@ impl EbpfServices {
         })?;
         let state = State::over(leftovers, used);
         let guard = ServiceGuard::open()?;
-        Ok(Self { tables, programs, state, guard, host_netns_cookie, namespaces, attach_when_synced })
+        let walk = Walk::default();
+        Ok(Self { tables, programs, state, guard, host_netns_cookie, namespaces, maps_dir, walk, attach_when_synced })
     }
 
     /// Takes the programs for sockets away, whichever version left them. Needs nothing loaded.
@@ -95,6 +105,9 @@ impl EbpfServices {
 impl ServiceDatapath for EbpfServices {
     fn set_node(&mut self, node: &ServiceNode) -> Result<(), DatapathError> {
         node::write(&self.tables, node, self.host_netns_cookie)?;
+        if let Some(conntrack) = self.conntrack()? {
+            conntrack.set_node(node)?;
+        }
         self.guard.set_node(node)
     }
 
@@ -102,10 +115,9 @@ impl ServiceDatapath for EbpfServices {
         // First, so that what loses its last endpoint is refused, not lost.
         self.guard.apply(changes)?;
         let (mut report, departures) = Writer::new(&self.tables, &mut self.state).apply(changes)?;
-        // Datagrams of a socket that cannot be closed get lost; no reason to fail.
-        match self.namespaces.close(&self.tables, &departures) {
-            Ok(closed) => report.closed_connections += closed,
-            Err(error) => tracing::warn!(%error, "sockets of backends that are gone could not be closed"),
+        report.closed_connections += self.close_sockets(&departures);
+        if let Some(conntrack) = self.conntrack()? {
+            report.closed_connections += conntrack.remove(&departures, &self.tables.connections)?;
         }
         Ok(report)
     }
@@ -115,11 +127,15 @@ impl ServiceDatapath for EbpfServices {
         let removed = self.state.leftovers.sweep(&self.tables, &self.state.live_sets, &live_frontends)?;
         self.state.used = self.state.used.minus(&removed);
         self.guard.synced()?;
+        nftables::remove_translation()?;
         if self.attach_when_synced {
             self.programs.attach()?;
             self.attach_when_synced = false;
         }
-        Ok(ServiceReport { writes: removed.total(), ..ServiceReport::default() })
+        // Backends that went while no agent lived.
+        let strays = closing::strays(&self.tables, &self.state)?;
+        let closed_connections = self.close_sockets(&strays);
+        Ok(ServiceReport { writes: removed.total(), closed_connections, ..ServiceReport::default() })
     }
 
     fn audit(&mut self) -> Result<Vec<Difference>, DatapathError> {
@@ -133,12 +149,22 @@ impl ServiceDatapath for EbpfServices {
             cause: "Services for sockets of this node".to_owned(),
         }));
         differences.extend(self.guard.audit()?);
+        // Sockets that were connected in the moment in which their backend went.
+        let strays = closing::strays(&self.tables, &self.state)?;
+        self.close_sockets(&strays);
+        closing::forget_connections(&self.tables, &self.state)?;
+        if let Some(conntrack) = self.conntrack()? {
+            conntrack.sweep(&mut self.walk, &self.tables.connections)?;
+        }
         Ok(differences)
     }
 
     fn usage(&mut self) -> Result<ServiceUsage, DatapathError> {
         let limits = self.tables.limits().into_iter().zip(self.state.used.by_table());
-        let tables = limits.map(|((name, limit), used)| (name.to_owned(), used, limit)).collect();
+        let mut tables: Vec<_> = limits.map(|((name, limit), used)| (name.to_owned(), used, limit)).collect();
+        if let Some(conntrack) = self.conntrack()? {
+            tables.push(("sw_conntrack".to_owned(), self.walk.connections_before, conntrack.limit()));
+        }
         Ok(ServiceUsage { tables })
     }
 
@@ -154,6 +180,20 @@ impl ServiceDatapath for EbpfServices {
 }
 
 impl EbpfServices {
+    /// Connections that packets left; none: no programs for packets are loaded.
+    pub(in crate::kernel) fn conntrack(&self) -> Result<Option<Conntrack>, BpfError> {
+        Conntrack::open(&self.maps_dir)
+    }
+
+    /// Closes sockets of backends that have left their frontends. Returns how many.
+    fn close_sockets(&mut self, gone: &[ConnectionsKey]) -> u64 {
+        // Datagrams of a socket that cannot be closed get lost; no reason to fail.
+        self.namespaces.close(&self.tables, gone).unwrap_or_else(|error| {
+            tracing::warn!(%error, "sockets of backends that are gone could not be closed");
+            0
+        })
+    }
+
     fn empty_maps(&mut self) -> Result<(), BpfError> {
         fn keys<K: bytemuck::Pod, V: bytemuck::Pod>(map: &map::Map<K, V>) -> Result<Vec<K>, BpfError> {
             Ok(map.entries()?.into_iter().map(|(key, _)| key).collect())

@@ -61,6 +61,16 @@ impl Leftovers {
         self.frontends.is_empty() && self.sets.is_empty()
     }
 
+    /// Whether every frontend has its sets, and there is any: programs that find these maps serve
+    /// what those of the earlier process served.
+    pub(super) fn is_whole(&self) -> bool {
+        let has =
+            |set: u32, count: u32| count == 0 || self.sets.get(&set).is_some_and(|set| set.len() == count as usize);
+        let is_whole =
+            |left: &Service| has(left.inside_set, left.inside_count) && has(left.outside_set, left.outside_count);
+        !self.frontends.is_empty() && self.frontends.values().all(is_whole)
+    }
+
     pub(super) fn forget_frontend(&mut self, key: &ServiceKey) {
         self.frontends.remove(key);
     }

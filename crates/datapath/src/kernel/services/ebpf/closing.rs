@@ -15,9 +15,12 @@ use bytemuck::{Pod, Zeroable};
 use seaway_model::abi;
 use seaway_model::abi::services::ConnectionsKey;
 
+use super::image;
 use super::node::netns_cookie;
+use super::state::State;
 use super::tables::Tables;
 use crate::DatapathError;
+use crate::kernel::bpf::BpfError;
 use crate::kernel::netlink::{Netlink, Request};
 use crate::kernel::netns;
 
@@ -129,6 +132,37 @@ impl Namespaces {
             }
         }
     }
+}
+
+/// Backends with connected sockets that are none of the frontend's any more.
+pub(super) fn strays(tables: &Tables, state: &State) -> Result<Vec<ConnectionsKey>, BpfError> {
+    let noted = tables.socket_namespaces.entries()?;
+    Ok(strays_among(noted.into_iter().map(|(key, _)| key), state))
+}
+
+/// Forgets the connections that were counted to backends that are none any more.
+pub(super) fn forget_connections(tables: &Tables, state: &State) -> Result<(), BpfError> {
+    let counted = tables.connections.entries()?;
+    let strays = strays_among(counted.into_iter().map(|(key, _)| key), state);
+    tables.connections.remove_all(&strays).map(drop)
+}
+
+fn strays_among(keys: impl Iterator<Item = ConnectionsKey>, state: &State) -> Vec<ConnectionsKey> {
+    let mut keys = keys.peekable();
+    if keys.peek().is_none() {
+        return Vec::new();
+    }
+    let mut present = HashSet::new();
+    for programmed in state.services.values() {
+        for frontend in &programmed.plan.frontends {
+            let placed = state.frontends.get(&image::service_key(frontend));
+            let Some(placed) = placed.filter(|placed| placed.owner == programmed.owner) else { continue };
+            let backends =
+                [frontend.inside, frontend.outside].into_iter().flat_map(|reach| programmed.plan.backends(reach));
+            present.extend(backends.map(|backend| image::connections_key(placed.value.id, backend)));
+        }
+    }
+    keys.filter(|key| !present.contains(key)).collect()
 }
 
 /// Closes sockets in the calling thread's namespace.

@@ -23,6 +23,26 @@ pub(super) struct Map<K, V> {
     layout: PhantomData<fn(K) -> V>,
 }
 
+/// A position in a hash.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Position {
+    /// Before all entries.
+    #[default]
+    Start,
+    /// After those of a bucket.
+    After(u32),
+    /// After all.
+    End,
+}
+
+// === impl Position ===
+
+impl Position {
+    pub(super) fn is_at_end(self) -> bool {
+        self == Self::End
+    }
+}
+
 // === impl Map ===
 
 impl<K: Pod, V: Pod> Map<K, V> {
@@ -131,13 +151,25 @@ impl<K: Pod, V: Pod> Map<K, V> {
 
     /// All entries of a hash; one that changes meanwhile may be missing or come twice.
     pub(super) fn entries(&self) -> Result<Vec<(K, V)>, BpfError> {
-        let mut found = Vec::new();
+        let (mut found, mut position) = (Vec::new(), Position::default());
+        while !position.is_at_end() {
+            found.append(&mut self.next_entries(&mut position)?);
+        }
+        Ok(found)
+    }
+
+    /// The next few thousand entries of a hash after a position, which is moved on.
+    pub(super) fn next_entries(&self, position: &mut Position) -> Result<Vec<(K, V)>, BpfError> {
         let (mut keys, mut values) = (vec![K::zeroed(); READ_AT_ONCE], vec![V::zeroed(); READ_AT_ONCE]);
-        let mut position: Option<u32> = None;
         loop {
+            let mut from = match position {
+                Position::Start => None,
+                Position::After(bucket) => Some(*bucket),
+                Position::End => return Ok(Vec::new()),
+            };
             let mut count = u32::try_from(keys.len()).unwrap_or(u32::MAX);
             let mut next = 0u32;
-            let from = position.as_mut().map_or(ptr::null_mut(), |position| ptr::from_mut(position).cast());
+            let from = from.as_mut().map_or(ptr::null_mut(), |bucket| ptr::from_mut(bucket).cast());
             // SAFETY: both buffers hold `count` entries of the map's sizes; the positions of a hash
             // are 32-bit numbers; all outlive the call.
             let result = sys::check(unsafe {
@@ -151,19 +183,18 @@ impl<K: Pod, V: Pod> Map<K, V> {
                     ptr::null(),
                 )
             });
-            let full = matches!(&result, Err(error) if error.raw_os_error() == Some(libc::ENOSPC));
-            if full {
-                let room = keys.len() * 2;
-                keys.resize(room, K::zeroed());
-                values.resize(room, V::zeroed());
-                continue;
-            }
-            found.extend(keys.iter().copied().zip(values.iter().copied()).take(count as usize));
-            match result {
-                Ok(_) => position = Some(next),
-                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(found),
+            *position = match result {
+                Ok(_) => Position::After(next),
+                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Position::End,
+                Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
+                    let room = keys.len() * 2;
+                    keys.resize(room, K::zeroed());
+                    values.resize(room, V::zeroed());
+                    continue;
+                }
                 Err(error) => return Err(self.failed("read", &error)),
-            }
+            };
+            return Ok(keys.into_iter().zip(values).take(count as usize).collect());
         }
     }
 

@@ -117,3 +117,49 @@ fn uninstalling_leaves_established_connections_alive() {
     let left = world.node.exec("ls /sys/fs/bpf/seaway/links");
     assert_eq!(left.trim(), "");
 }
+
+#[test]
+fn sockets_of_backends_that_went_while_no_agent_lived_are_closed() {
+    let mut world = World::new();
+    world.apply(everything());
+    let socket = world.client(|| {
+        let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+        socket.connect(at("10.96.0.2", 53)).unwrap();
+        socket
+    });
+    world.kill();
+    world.start();
+    world.set(service("dns").backends(&["10.83.1.9"], 8080).cluster_ip("10.96.0.2", Udp, 53));
+    assert_eq!(socket.take_error().unwrap().map(|error| error.kind()), None);
+    let report = world.with(|services| services.synced().unwrap());
+    assert_eq!(report.closed_connections, 1);
+    let error = socket.take_error().unwrap().unwrap();
+    assert_eq!(error.raw_os_error(), Some(libc::ECONNABORTED));
+}
+
+#[test]
+fn maps_that_lost_their_content_are_filled_before_programs_use_them() {
+    let mut world = World::new();
+    for address in BACKENDS {
+        world.serve(address, 8080);
+    }
+    world.apply(everything());
+    world.kill();
+    // An upgrade to another layout of the backends.
+    world.node.run(|| std::fs::remove_file("/sys/fs/bpf/seaway/maps/sw_backends").unwrap());
+    world.start();
+    assert!(matches!(world.connect(at("10.96.0.1", 80)), Outcome::Answered(_)), "the old programs and maps work on");
+    world.apply(everything());
+    assert!(matches!(world.connect(at("10.96.0.1", 80)), Outcome::Answered(_)));
+    world.with(|services| services.synced().unwrap());
+    assert!(matches!(world.connect(at("10.96.0.1", 80)), Outcome::Answered(_)), "the new ones, too");
+    assert_eq!(world.audit(), []);
+}
+
+#[test]
+fn another_folder_is_no_cgroup_root() {
+    let world = World::new();
+    let options = crate::Options { cgroup_root: "/proc".into(), ..world.options.clone() };
+    let error = world.node.run(move || super::super::EbpfServices::open(&options).err().unwrap());
+    assert_eq!(seaway_model::Diagnose::id(&error).to_string(), "SW0340");
+}

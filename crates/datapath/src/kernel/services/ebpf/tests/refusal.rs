@@ -6,6 +6,7 @@ use std::net::UdpSocket;
 use seaway_model::Protocol::{Tcp, Udp};
 use seaway_services::plan::Reach;
 
+use super::super::EbpfServices;
 use super::plans::{Plan as _, service};
 use super::world::{Outcome, World, at};
 
@@ -37,4 +38,14 @@ fn case_10_udp_is_refused_too() {
         ]
     });
     assert_eq!(errors, [ErrorKind::ConnectionRefused; 2]);
+}
+
+#[test]
+fn kernels_that_cannot_choose_the_error_refuse_the_packet() {
+    let mut world = World::new();
+    world.kill();
+    world.start_with(|options| EbpfServices::open_with(options, false));
+    world.set(service("web").cluster_ip("10.96.0.1", Tcp, 80).cluster_ip("fd96::1", Tcp, 80));
+    assert_eq!(world.connect(at("10.96.0.1", 80)), Outcome::Refused);
+    assert_eq!(world.connect(at("fd96::1", 80)), Outcome::Refused);
 }

@@ -144,9 +144,13 @@ impl World {
 
     /// Starts an agent, as far as the kernel is concerned.
     pub(super) fn start(&mut self) {
+        self.start_with(EbpfServices::open);
+    }
+
+    pub(super) fn start_with(&mut self, open: fn(&Options) -> Result<EbpfServices, crate::DatapathError>) {
         let (options, settings) = (self.options.clone(), self.settings.clone());
         let services = self.node.run(move || {
-            let mut services = EbpfServices::open(&options).unwrap();
+            let mut services = open(&options).unwrap();
             services.set_node(&settings).unwrap();
             services
         });
