@@ -6,7 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use seaway_model::{Protocol, ServiceChange, ServiceRef};
 
 use crate::expected::Expected;
-use crate::world::scenario::Probe;
+use crate::world::addresses::{HERE, Kind, address};
+use crate::world::scenario::{Client, Probe};
 
 /// Name of a Service port.
 type PortOf = (ServiceRef, String);
@@ -35,11 +36,18 @@ impl Kept {
         else {
             return Ok(());
         };
-        let client = probe.from();
+        // A process is one client, whichever of its addresses it uses.
+        let client = match probe.client {
+            Client::Process => Client::Process.address(address(Kind::Node, HERE, probe.to.is_ipv4())),
+            _ => probe.from(),
+        };
         let place = (service.clone(), probe.to, probe.port, probe.protocol, client);
         let before =
             [self.by_port.insert((service, probe.protocol, client), backend), self.by_place.insert(place, backend)];
-        let serving: Vec<SocketAddr> = before.into_iter().flatten().filter(|before| to.contains(before)).collect();
+        // Whether a process is one client, or one for each address it uses, is not settled.
+        let is_settled = probe.client != Client::Process || before[0] == before[1];
+        let before = before.into_iter().flatten().filter(|_| is_settled);
+        let serving: Vec<SocketAddr> = before.filter(|before| to.contains(before)).collect();
         if serving.is_empty() || serving.contains(&backend) {
             return Ok(());
         }

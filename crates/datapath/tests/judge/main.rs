@@ -30,12 +30,18 @@ mod programmed;
 mod random;
 mod world;
 
+use std::net::SocketAddr;
+
 use court::Docket;
 use expected::Expected;
 use generate::Size;
+use packets::node::Node;
 use programmed::Programmed;
-use seaway_datapath::ServiceDatapath;
+use seaway_datapath::kernel::bpf::ServiceTables;
+use seaway_datapath::kernel::services::ebpf::EbpfServices;
 use seaway_datapath::kernel::services::nftables::NftablesServices;
+use seaway_datapath::{Options, ServiceDatapath};
+use seaway_services::FrontendAddress;
 use world::addresses::loopback;
 use world::scenario::Probe;
 
@@ -59,11 +65,37 @@ fn plans_say_what_the_objects_say() {
 
 #[test]
 fn nftables_does_what_the_plans_say() {
-    let open = || -> Box<dyn ServiceDatapath> {
+    let open = |_: &Node| -> Box<dyn ServiceDatapath> {
         Box::new(NftablesServices::open("/proc/sys".into()).expect("opening nftables"))
     };
-    // IPv6 has nothing like `route_localnet`: a packet from ::1 cannot leave the host.
-    let limits = |probe: &Probe| (probe.to == loopback(false)).then_some(Expected::Untouched);
-    let mut judge = Programmed::new("nftables", open).with_limits(limits);
+    let mut judge = Programmed::new("nftables", open).that_owes(|_, probe, expected| {
+        // IPv6 has nothing like `route_localnet`: a packet from ::1 cannot leave the host.
+        Some(if probe.to == loopback(false) { Expected::Untouched } else { expected })
+    });
     court::hold(&mut judge, docket(40_000, Size { services: 30, rounds: 5, probes: 150 }));
+}
+
+#[test]
+fn ebpf_sockets_do_what_the_plans_say() {
+    let mut judge = Programmed::new("eBPF sockets", open_ebpf).of_sockets().that_owes(|plans, probe, expected| {
+        // The host stack cannot tell whom a socket called that now calls a backend's address. When
+        // another Service claims just that place, either may win.
+        let is_place = |backend: &SocketAddr| {
+            let frontends = plans.iter().flat_map(|plan| &plan.frontends);
+            frontends
+                .filter(|one| one.protocol == probe.protocol && one.port == backend.port())
+                .any(|one| one.at == FrontendAddress::Ip(backend.ip()))
+        };
+        let is_settled = !matches!(&expected, Expected::Backends { to, .. } if to.iter().any(is_place));
+        is_settled.then_some(expected)
+    });
+    court::hold(&mut judge, docket(20_000, Size { services: 30, rounds: 5, probes: 150 }));
+}
+
+fn open_ebpf(node: &Node) -> Box<dyn ServiceDatapath> {
+    let mut options = Options::default();
+    options.cgroup_root = node.cgroup().expect("a node with sockets");
+    options.fast_path.service_tables =
+        ServiceTables { affine_clients: 1024, datagram_peers: 1024, ..ServiceTables::default() };
+    Box::new(EbpfServices::open(&options).expect("opening eBPF"))
 }

@@ -7,4 +7,5 @@ pub(crate) mod device;
 pub(crate) mod frame;
 pub(crate) mod local;
 pub(crate) mod node;
+pub(crate) mod sockets;
 pub(crate) mod verdict;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use seaway_datapath::ServiceDatapath;
+use seaway_model::Protocol;
 use seaway_services::plan::ServicePlan;
 use seaway_services::{Options, ServiceTable, reference};
 
@@ -14,20 +15,27 @@ use crate::expected::Expected;
 use crate::packets::node::Node;
 use crate::packets::verdict;
 use crate::plans::{Held, take};
-use crate::world::scenario::{Probe, Scenario};
+use crate::world::scenario::{Client, Probe, Scenario};
 
 /// Packets after which a node is built anew, so that connection tracking has room on small machines.
 const PACKETS_PER_NODE: u32 = 20_000;
 /// A packet that shows no sign of life for that long was dropped.
 const PATIENCE: Duration = Duration::from_millis(200);
 
+/// What a data path owes, given what the plans say; none: this case it cannot judge.
+pub(crate) type Owes = fn(&[&ServicePlan], &Probe, Expected) -> Option<Expected>;
+
 /// A data path and a node it serves.
 pub(crate) struct Programmed {
     name: &'static str,
     /// Opens the data path in the calling thread's namespaces.
-    open: fn() -> Box<dyn ServiceDatapath>,
-    /// What becomes of packets that the data path cannot treat as the reference says.
-    limits: fn(&Probe) -> Option<Expected>,
+    open: fn(&Node) -> Box<dyn ServiceDatapath>,
+    /// How the node is built.
+    build: fn() -> Node,
+    /// The question that is asked instead; none: it is none for this data path.
+    asks: fn(Probe) -> Option<Probe>,
+    /// What the data path owes.
+    owes: Owes,
     node: Option<Node>,
 }
 
@@ -35,13 +43,32 @@ pub(crate) struct Programmed {
 
 impl Programmed {
     /// The data path that `open` opens.
-    pub(crate) fn new(name: &'static str, open: fn() -> Box<dyn ServiceDatapath>) -> Self {
-        Self { name, open, limits: |_| None, node: None }
+    pub(crate) fn new(name: &'static str, open: fn(&Node) -> Box<dyn ServiceDatapath>) -> Self {
+        Self { name, open, build: Node::new, asks: Some, owes: |_, _, expected| Some(expected), node: None }
+    }
+
+    /// Asked of processes that use sockets only.
+    pub(crate) fn of_sockets(self) -> Self {
+        let asks = |probe: Probe| {
+            let probe = Probe { client: Client::Process, ..probe };
+            (probe.protocol != Protocol::Sctp).then_some(probe)
+        };
+        Self { build: Node::with_sockets, asks, ..self }
     }
 
     /// With packets that it cannot treat as the reference says.
-    pub(crate) fn with_limits(self, limits: fn(&Probe) -> Option<Expected>) -> Self {
-        Self { limits, ..self }
+    pub(crate) fn that_owes(self, owes: Owes) -> Self {
+        Self { owes, ..self }
+    }
+}
+
+impl Programmed {
+    fn asked(&self, scenario: &Scenario) -> Scenario {
+        let mut scenario = scenario.clone();
+        for round in &mut scenario.rounds {
+            round.probes = round.probes.iter().copied().filter_map(self.asks).collect();
+        }
+        scenario
     }
 }
 
@@ -54,10 +81,11 @@ impl Judge for Programmed {
         if self.node.as_ref().is_some_and(|node| node.packets() > PACKETS_PER_NODE) {
             self.node = None;
         }
-        let node = self.node.get_or_insert_with(Node::new);
-        let mut services = (self.open)();
+        let scenario = self.asked(scenario);
+        let node = self.node.get_or_insert_with(self.build);
+        let mut services = (self.open)(node);
         services.set_node(&scenario.node.settings()).expect("telling what the node is");
-        let played = play(services.as_mut(), node, scenario, self.limits);
+        let played = play(services.as_mut(), node, &scenario, self.owes);
         services.uninstall().expect("removing everything");
         played
     }
@@ -67,7 +95,7 @@ fn play(
     services: &mut dyn ServiceDatapath,
     node: &mut Node,
     scenario: &Scenario,
-    limits: fn(&Probe) -> Option<Expected>,
+    owes: Owes,
 ) -> Result<u64, Disagreement> {
     let mut table = ServiceTable::new(scenario.node.view(), Options::default());
     let mut held = Held::new();
@@ -89,7 +117,7 @@ fn play(
         let plans: Vec<&ServicePlan> = held.values().map(Arc::as_ref).collect();
         for probe in &round.probes {
             let traced = reference::trace(plans.iter().copied(), &facts, probe.reference_client(), probe.destination());
-            let expected = limits(probe).unwrap_or_else(|| Expected::from(&traced.outcome));
+            let Some(expected) = owes(&plans, probe, Expected::from(&traced.outcome)) else { continue };
             let backend = ask(node, probe, &expected).map_err(|what| wrong(Some(*probe), what))?;
             let service = traced.matched.map(|matched| (matched.service, matched.port_name));
             kept.check(service, probe, &expected, backend).map_err(|what| wrong(Some(*probe), what))?;
@@ -106,7 +134,7 @@ fn play(
 
 /// Sends a packet; looks again before it says that something is wrong.
 fn ask(node: &mut Node, probe: &Probe, expected: &Expected) -> Result<Option<SocketAddr>, String> {
-    let mut observed = node.probe(probe);
+    let (sent, mut observed) = node.probe(probe);
     let deadline = Instant::now() + PATIENCE;
     loop {
         let found = verdict::check(expected, probe, &observed);
@@ -114,6 +142,6 @@ fn ask(node: &mut Node, probe: &Probe, expected: &Expected) -> Result<Option<Soc
             return found;
         }
         std::thread::yield_now();
-        node.observe_again(probe, &mut observed);
+        node.observe_again(&sent, &mut observed);
     }
 }

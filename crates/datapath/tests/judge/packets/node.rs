@@ -5,15 +5,19 @@ use std::fmt;
 use std::fs;
 use std::io::Write as _;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, CpuSet, sched_getaffinity, sched_setaffinity, unshare};
 use nix::unistd::Pid;
+use seaway_model::Protocol;
 
 use super::device::Device;
 use super::frame::{self, Flow, Seen};
 use super::local::Local;
+use super::sockets::{Call, Cgroup};
 use crate::world::addresses::{HERE, Kind, SECOND, address, local_pod_ranges};
 use crate::world::scenario::{Client, Probe};
 
@@ -43,6 +47,10 @@ pub(crate) struct Node {
     pods: Device,
     world: Device,
     local: Local,
+    /// Processes use sockets, in this cgroup; none: they send packets.
+    cgroup: Option<Cgroup>,
+    /// The last call that a process made.
+    call: Option<Call>,
     /// Number of the last packet.
     last: u32,
 }
@@ -67,6 +75,10 @@ pub(crate) struct Observed {
     pub(crate) refused: bool,
     /// Other answers.
     pub(crate) errors: Vec<(u8, u8)>,
+    /// Another error of a socket.
+    pub(crate) failed: Option<Errno>,
+    /// The peer that a socket claims to have.
+    pub(crate) peer: Option<SocketAddr>,
 }
 
 // === impl Node ===
@@ -83,7 +95,18 @@ impl Node {
             }
         }
         ip(&links());
-        Self { pods, world, local: Local::new(), last: 0 }
+        Self { pods, world, local: Local::new(), cgroup: None, call: None, last: 0 }
+    }
+
+    /// A node whose processes use sockets, which programs on a cgroup see.
+    pub(crate) fn with_sockets() -> Self {
+        let node = Self::new();
+        Self { cgroup: Some(Cgroup::enter()), ..node }
+    }
+
+    /// The cgroup of its processes.
+    pub(crate) fn cgroup(&self) -> Option<PathBuf> {
+        self.cgroup.as_ref().map(Cgroup::path)
     }
 
     /// How many packets were sent; each left an entry in connection tracking.
@@ -92,34 +115,44 @@ impl Node {
     }
 
     /// Sends a packet and says what became of it.
-    pub(crate) fn probe(&mut self, probe: &Probe) -> Observed {
+    pub(crate) fn probe(&mut self, probe: &Probe) -> (Flow, Observed) {
         self.last += 1;
         let port = 1024 + u16::try_from(self.last % 60_000).expect("a port");
         let from = SocketAddr::new(probe.from(), port);
         let to = SocketAddr::new(probe.to, probe.port);
         let flow = Flow { from, to, protocol: probe.protocol, number: self.last };
-        let packet = frame::build(&flow);
+        self.call = None;
         match probe.client {
-            Client::Pod(_) => self.pods.send(&packet),
-            Client::Process => self.local.send(&packet, probe.to),
-            Client::Elsewhere(..) => self.world.send(&packet),
+            Client::Pod(_) => self.pods.send(&frame::build(&flow)),
+            Client::Process if self.cgroup.is_some() && probe.protocol != Protocol::Sctp => {
+                self.call = Some(Call::new(port, to, probe.protocol, self.last));
+            }
+            Client::Process => self.local.send(&frame::build(&flow), probe.to),
+            Client::Elsewhere(..) => self.world.send(&frame::build(&flow)),
         }
-        let mut observed = Observed::default();
+        let mut observed = Observed { peer: self.call.as_ref().and_then(|call| call.peer), ..Observed::default() };
         self.observe(&flow, &mut observed);
-        observed
+        (flow, observed)
     }
 
     /// Adds what came out since the last look.
-    pub(crate) fn observe_again(&mut self, probe: &Probe, observed: &mut Observed) {
-        let from = SocketAddr::new(probe.from(), 0);
-        let flow = Flow { from, to: from, protocol: probe.protocol, number: self.last };
-        self.observe(&flow, observed);
+    pub(crate) fn observe_again(&mut self, sent: &Flow, observed: &mut Observed) {
+        self.observe(sent, observed);
     }
 
     fn observe(&mut self, sent: &Flow, observed: &mut Observed) {
+        let by_socket = self.call.is_some();
+        // The kernel numbers a SYN as it likes; it may also repeat it.
+        let is_it = |flow: &Flow| {
+            flow.number == sent.number
+                || (by_socket && flow.protocol == Protocol::Tcp && flow.from.port() == sent.from.port())
+        };
         let mut note = |exit, seen| match seen {
-            Seen::Flow(flow) if flow.number == sent.number => observed.delivered.push((exit, flow)),
-            Seen::Refusal(to, number) if number == sent.number && to == sent.from.ip() => observed.refused = true,
+            Seen::Flow(flow) if by_socket && observed.delivered.contains(&(exit, flow)) => {}
+            Seen::Flow(flow) if is_it(&flow) => observed.delivered.push((exit, flow)),
+            Seen::Refusal(to, number) if number == sent.number && (by_socket || to == sent.from.ip()) => {
+                observed.refused = true;
+            }
             Seen::Error(kind, code) => observed.errors.push((kind, code)),
             _ => {}
         };
@@ -131,6 +164,12 @@ impl Node {
             note(Exit::World, frame::read(packet));
         }
         self.local.drain(|seen| note(Exit::Process, seen));
+        match self.call.as_ref().and_then(Call::error) {
+            Some(Errno::ECONNREFUSED) => observed.refused = true,
+            // The firewall told the process that it dropped the packet.
+            None | Some(Errno::EPERM) => {}
+            Some(error) => observed.failed = Some(error),
+        }
     }
 }
 
@@ -184,8 +223,11 @@ fn ip(lines: &[String]) {
 
 impl fmt::Display for Observed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if *self == Observed::default() {
-            return f.write_str("it vanished");
+        if self.delivered.is_empty() && !self.refused {
+            f.write_str("it vanished; ")?;
+        }
+        if let Some(error) = self.failed {
+            write!(f, "the call failed: {error}; ")?;
         }
         for (exit, flow) in &self.delivered {
             write!(f, "it came out to {exit:?} from {} to {}; ", flow.from, flow.to)?;
@@ -194,7 +236,10 @@ impl fmt::Display for Observed {
             f.write_str("it was refused; ")?;
         }
         if !self.errors.is_empty() {
-            write!(f, "ICMP errors {:?}", self.errors)?;
+            write!(f, "ICMP errors {:?}; ", self.errors)?;
+        }
+        if let Some(peer) = self.peer {
+            write!(f, "the socket's peer is {peer}; ")?;
         }
         Ok(())
     }

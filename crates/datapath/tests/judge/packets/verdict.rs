@@ -13,6 +13,10 @@ pub(crate) fn check(expected: &Expected, probe: &Probe, observed: &Observed) -> 
     if observed.delivered.len() > 1 {
         return wrong("it came out more than once");
     }
+    let is_named_otherwise = observed.peer.is_some_and(|peer| peer != SocketAddr::new(probe.to, probe.port));
+    if is_named_otherwise {
+        return wrong("the socket has another peer than it called");
+    }
     let delivered = observed.delivered.first().copied();
     match (expected, delivered) {
         (Expected::Backends { to, hidden, .. }, Some((exit, flow))) => {
@@ -33,7 +37,12 @@ pub(crate) fn check(expected: &Expected, probe: &Probe, observed: &Observed) -> 
         (Expected::Silence, None) if !observed.refused => Ok(None),
         (Expected::Silence, _) => wrong("it was not dropped"),
         (Expected::Untouched, Some((_, flow))) => {
-            if flow.to == SocketAddr::new(probe.to, probe.port) && flow.from.ip() == probe.from() {
+            let is_from_client = match probe.client {
+                // The kernel chooses among its addresses.
+                Client::Process => is_own(flow.from.ip()),
+                _ => flow.from.ip() == probe.from(),
+            };
+            if flow.to == SocketAddr::new(probe.to, probe.port) && is_from_client {
                 return Ok(None);
             }
             wrong("it was changed")
@@ -47,7 +56,7 @@ pub(crate) fn check(expected: &Expected, probe: &Probe, observed: &Observed) -> 
 /// What is wrong with the address that a backend sees.
 fn source_flaw(probe: &Probe, hidden: bool, exit: Exit, from: IpAddr, backend: IpAddr) -> Option<&'static str> {
     let is_node = from == address(Kind::Node, HERE, from.is_ipv4());
-    let is_own = is_node || from == address(Kind::Node, SECOND, from.is_ipv4()) || from.is_loopback();
+    let is_own = is_own(from);
     match probe.client {
         Client::Pod(_) if probe.from() == backend => {
             (!is_node).then_some("a backend that calls itself must see the node")
@@ -66,11 +75,15 @@ fn source_flaw(probe: &Probe, hidden: bool, exit: Exit, from: IpAddr, backend: I
     }
 }
 
-fn exit_for(address_of_backend: IpAddr) -> Exit {
-    let is_own = |number| address_of_backend == address(Kind::Node, number, address_of_backend.is_ipv4());
-    if is_own(HERE) || is_own(SECOND) {
+/// Whether it is an address of the node.
+fn is_own(one: IpAddr) -> bool {
+    one.is_loopback() || [HERE, SECOND].iter().any(|number| one == address(Kind::Node, *number, one.is_ipv4()))
+}
+
+fn exit_for(backend: IpAddr) -> Exit {
+    if is_own(backend) {
         Exit::Process
-    } else if local_pod_ranges().iter().any(|range| range.contains(&address_of_backend)) {
+    } else if local_pod_ranges().iter().any(|range| range.contains(&backend)) {
         Exit::Pods
     } else {
         Exit::World
