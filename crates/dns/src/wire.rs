@@ -2,6 +2,7 @@
 //! asks, [`response`] writes into a buffer of the caller, [`name`] is a domain name
 //! without an allocation. Nothing here panics on any input.
 
+pub mod addresses;
 pub mod name;
 pub mod number;
 pub mod query;

@@ -137,19 +137,6 @@ impl Entry {
     pub fn used(&self) -> u32 {
         self.hits.fetch_add(1, Ordering::Relaxed) + 1
     }
-
-    /// Addresses in it, for who must know them before the client does.
-    pub fn addresses(&self) -> impl Iterator<Item = (std::net::IpAddr, u32)> + '_ {
-        let mut rest = &*self.packed;
-        std::iter::from_fn(move || take(&mut rest)).filter_map(|record| {
-            let address: std::net::IpAddr = match record.kind {
-                kind::A => <[u8; 4]>::try_from(record.data).ok()?.into(),
-                kind::AAAA => <[u8; 16]>::try_from(record.data).ok()?.into(),
-                _ => return None,
-            };
-            Some((address, record.ttl_seconds))
-        })
-    }
 }
 
 struct Packed<'p> {

@@ -8,6 +8,7 @@ use super::counters::Counters;
 use crate::forward::Entry;
 use crate::forward::machine::Question;
 use crate::resolve::{Asking, Decision, Fresh, Resolver};
+use crate::wire::addresses;
 use crate::wire::query::{self, Cookie, Malformed};
 use crate::wire::response::EdnsAnswer;
 use crate::wire::{Name, Response};
@@ -130,11 +131,6 @@ impl Server {
             Decision::Reply => None,
             Decision::ReplyAndRefresh { question } => Some(question),
         };
-        if let (Some(observer), Some(fresh)) = (&self.observer, fresh) {
-            learned.clear();
-            learned.extend(fresh.entry.addresses());
-            observer.learned(arrival.client, name, learned);
-        }
         counters.response(response.rcode());
         if response.is_truncated() {
             Counters::add(&counters.truncated, 1);
@@ -144,7 +140,16 @@ impl Server {
             dnssec: edns.dnssec,
             cookie: edns.cookie.map(|cookie| self.cookie(&cookie, arrival)),
         });
-        Outcome::Reply(response.finish(edns), refresh)
+        let octets = response.finish(edns);
+        if let Some(observer) = &self.observer {
+            // Also for answers from the cache: another client may be told for the first time.
+            learned.clear();
+            learned.extend(addresses::told(octets));
+            if !learned.is_empty() {
+                observer.learned(arrival.client, name, learned);
+            }
+        }
+        Outcome::Reply(octets, refresh)
     }
 
     /// A response that says only that it did not work.

@@ -88,7 +88,6 @@ pub(crate) fn slice(service: &str, endpoints: Vec<Endpoint>, ports: &[(&str, u16
             })
             .collect(),
         endpoints,
-        changed_at_milliseconds: None,
     }
 }
 
