@@ -44,7 +44,13 @@ pub async fn run(config: AgentConfig, shutdown: CancellationToken) -> Result<(),
     tracing::info!(node = %config.node, backend = %chosen.backend, reason = chosen.reason, "starting");
     let services = match &config.services {
         Some(services) => Some(service_parts(&config, services.clone(), &chosen)?),
-        None => None,
+        None => {
+            // What an earlier configuration left would stand in the way of whoever serves them now.
+            if let Err(errors) = seaway_datapath::kernel::services::remove_services(&datapath_options(&config)) {
+                tracing::warn!("Services are served by somebody else, but not all of ours is gone: {errors}");
+            }
+            None
+        }
     };
     let parts = Parts {
         services,
@@ -98,7 +104,7 @@ pub(crate) fn open_datapath(config: &AgentConfig) -> Result<(Box<dyn Datapath>, 
     seaway_datapath::kernel::open(choice, datapath_options(config)).map_err(|error| AgentError::start(&error))
 }
 
-fn datapath_options(config: &AgentConfig) -> Options {
+pub(crate) fn datapath_options(config: &AgentConfig) -> Options {
     let mut fast_path = FastPathConfig { tunnel_port: config.vxlan.port, ..FastPathConfig::default() };
     if let Some(services) = &config.services {
         fast_path.service_tables.frontends = services.max_frontends;

@@ -11,7 +11,7 @@ use seaway_runtime::config::Paths;
 
 use crate::AgentError;
 use crate::conflist::FILE_NAME;
-use crate::daemon::open_datapath;
+use crate::daemon::{datapath_options, open_datapath};
 use crate::io::configuration::{PLUGIN, install_plugin, remove};
 use crate::io::lock;
 
@@ -44,6 +44,7 @@ pub fn uninstall(config: &AgentConfig) -> Result<(), AgentError> {
         }
     };
     note(remove(&paths.cni_configuration.join(FILE_NAME)));
+    note(remove_services(config));
     note(remove_data_path(config));
     note(remove(&paths.cni_programs.join(PLUGIN)));
     for outcome in remove_own_files(paths) {
@@ -51,6 +52,11 @@ pub fn uninstall(config: &AgentConfig) -> Result<(), AgentError> {
     }
     drop(lock);
     if failures.is_empty() { Ok(()) } else { Err(AgentError::Leftovers { failures }) }
+}
+
+fn remove_services(config: &AgentConfig) -> Result<(), AgentError> {
+    seaway_datapath::kernel::services::remove_services(&datapath_options(config))
+        .map_err(|errors| AgentError::Leftovers { failures: vec![errors.to_string()] })
 }
 
 fn remove_data_path(config: &AgentConfig) -> Result<(), AgentError> {
