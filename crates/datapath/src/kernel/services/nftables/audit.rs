@@ -125,7 +125,7 @@ impl Tables {
                 // What is too many here, nothing leads to.
                 self.kernel.lookup(set, &elements)?
             } else {
-                self.kernel.elements(set)?
+                self.read(set, &elements)?
             };
             let mut found: HashMap<Bytes, Bytes> =
                 found.into_iter().map(|element| (element.key, element.data)).collect();
@@ -156,6 +156,16 @@ impl Tables {
         }
         differences.extend(told);
         Ok(())
+    }
+
+    /// What a set holds; read with more care when that is not what is wanted.
+    fn read(&mut self, set: SetId, wanted: &[Element]) -> Result<Vec<Element>, DatapathError> {
+        let found = self.kernel.elements_once(set)?;
+        let as_wanted = found.len() == wanted.len() && {
+            let wanted: HashSet<&Element> = wanted.iter().collect();
+            found.iter().all(|element| wanted.contains(element))
+        };
+        if as_wanted { Ok(found) } else { self.kernel.elements(set) }
     }
 
     /// Removes and adds elements: what is changed is removed and added in one transaction.

@@ -184,7 +184,8 @@ impl KernelTables {
         Ok(lists.flat_map(|list| list.nested().filter_map(move |element| parse_element(set, element))).collect())
     }
 
-    fn elements_once(&mut self, set: SetId) -> Result<Vec<Element>, DatapathError> {
+    /// One reading of a set.
+    pub(super) fn elements_once(&mut self, set: SetId) -> Result<Vec<Element>, DatapathError> {
         let object = format!("elements of set {set}");
         let replies =
             self.dump(NFT_MSG_GETSETELEM, object, |request| request.text(1, set.table()).text(2, &set.name()))?;
