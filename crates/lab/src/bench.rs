@@ -3,6 +3,7 @@
 //! Figures of one machine are for ratios, so only ratios are judged, and each
 //! figure is the median of rounds in which the peers take turns.
 
+mod dns;
 pub mod error;
 pub mod load;
 mod pod_network;
@@ -19,7 +20,7 @@ use crate::error::Result;
 /// Compare Seaway with its peers on this machine.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  seaway bench pod-network\n  seaway bench pod-network --rounds 5 --seconds 5 -o json\n  seaway bench services --quick\n  seaway bench services --sizes 1,100,10000"
+    after_help = "Examples:\n  seaway bench pod-network\n  seaway bench pod-network --rounds 5 --seconds 5 -o json\n  seaway bench services --quick\n  seaway bench services --sizes 1,100,10000\n  seaway bench dns --quick"
 )]
 pub struct BenchArgs {
     #[command(subcommand)]
@@ -32,6 +33,8 @@ enum What {
     PodNetwork(pod_network::PodNetworkArgs),
     /// Connections through Services, changes and restarts, beside kube-proxy.
     Services(services::ServicesArgs),
+    /// Answers a second, their times, memory, and what an upgrade loses, beside CoreDNS.
+    Dns(dns::DnsArgs),
 }
 
 // === impl BenchArgs ===
@@ -45,6 +48,7 @@ impl BenchArgs {
         match &self.what {
             What::PodNetwork(arguments) => arguments.run(),
             What::Services(arguments) => arguments.run(),
+            What::Dns(arguments) => arguments.run(),
         }
     }
 }

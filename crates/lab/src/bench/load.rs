@@ -6,6 +6,7 @@
 
 mod client;
 mod cni;
+mod dns;
 mod frontends;
 mod server;
 mod whoami;
@@ -18,8 +19,9 @@ use serde::{Deserialize, Serialize};
 
 use super::error::BenchError;
 
-pub use frontends::{Connections, Pairs, Reached, Steady};
+pub use dns::Asked;
 pub(super) use frontends::unix_nanos;
+pub use frontends::{Connections, Pairs, Reached, Steady};
 
 /// Arguments of the hidden verb `seaway lab load`.
 #[derive(Debug, Args)]
@@ -86,6 +88,11 @@ enum Role {
         /// The Services' addresses.
         #[arg(long, value_delimiter = ',', required = true)]
         services: Vec<SocketAddr>,
+    },
+    /// Answer or ask DNS questions.
+    Dns {
+        #[command(subcommand)]
+        role: dns::DnsRole,
     },
     /// Time the first plugin of a CNI network's list: ADD in fresh network namespaces.
     Cni {
@@ -191,6 +198,7 @@ impl LoadArgs {
                 let (pause, patience) = (Duration::from_micros(*pause_micros), Duration::from_secs(*seconds));
                 tell(&frontends::reach(services, *expect, pause, patience));
             }
+            Role::Dns { role } => role.run()?,
             Role::Steady { services } => tell(&frontends::steady(services)),
         }
         Ok(())

@@ -234,6 +234,11 @@ impl<'a> Pod<'a> {
 // === impl Running ===
 
 impl Running {
+    /// Starts a load and waits until it says that it is ready.
+    pub(super) fn start(command: Command, what: &str) -> Result<Self, BenchError> {
+        Ok(Self { child: spawn_load(command, what)?, what: what.to_owned() })
+    }
+
     /// Ends its input, waits for its end and reads what it printed.
     pub(super) fn finish<T: DeserializeOwned>(mut self) -> Result<T, BenchError> {
         drop(self.child.stdin.take());

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use super::super::error::{BenchError, NetworkContext};
-use super::whoami::ask;
 use super::Measurement;
+use super::whoami::ask;
 
 /// A lost first packet is sent again after one second (RFC 6298 §2): less than
 /// that makes each loss a failure.
@@ -80,7 +80,8 @@ pub(crate) fn unix_nanos() -> u64 {
     nanos(since)
 }
 
-fn nanos(duration: Duration) -> u64 {
+/// For figures: nobody measures for centuries.
+pub(super) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 

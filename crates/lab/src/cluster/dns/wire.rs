@@ -69,7 +69,7 @@ fn u16_at(message: &[u8], at: usize) -> Option<u16> {
 }
 
 /// Where the name at `at` ends; a pointer (RFC 1035 §4.1.4) ends it.
-fn after_name(message: &[u8], mut at: usize) -> Option<usize> {
+pub(crate) fn after_name(message: &[u8], mut at: usize) -> Option<usize> {
     loop {
         match *message.get(at)? {
             0 => return Some(at + 1),
