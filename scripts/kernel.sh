@@ -77,7 +77,11 @@ executable() {
         newest=$(ls -td "$target"/build/seaway-datapath-*/out | head -1)
         echo "part bpf scripts/kernel/bpf.sh $(realpath "$newest")/*.o"
         ;;
-      datapath) echo "part datapath $(executable -p seaway-datapath --lib)" ;;
+      datapath)
+        # The test left out asks for TCX by name, which came with Linux 6.6.
+        echo "part datapath $(executable -p seaway-datapath --lib)" \
+          --skip pods_of_one_node_reach_each_other_without_the_host_stack
+        ;;
       machine) echo "part machine $(executable -p seaway-lab --test machine)" ;;
       lab)
         cargo build --locked --quiet --workspace --bins
