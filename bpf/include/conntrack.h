@@ -214,7 +214,7 @@ SW_INLINE void sw_mark_translated_pod(__u32 endpoint_id)
 	__u32 index = endpoint_id % SW_TRANSLATED_POD_SLOTS;
 	__u64 *translated = bpf_map_lookup_elem(&sw_translated_pods, &index);
 
-	if (translated && !*translated)
+	if (translated && *translated != 1)
 		*translated = 1;
 }
 

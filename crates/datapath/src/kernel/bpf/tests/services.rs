@@ -1,6 +1,9 @@
 //! Packets of Services, translated where they enter the node.
 
 mod cluster;
+mod corner_cases;
+mod direct_return;
 mod outside;
 mod plan;
+mod pods;
 mod talk;

@@ -1,6 +1,6 @@
 //! Two nodes that serve Services, with a pod each, and a client of neither, on one link.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 use ipnet::IpNet;
@@ -10,10 +10,12 @@ use seaway_services::plan::PlanChange;
 use super::super::super::{FastPathConfig, ServicePackets, ServiceTables};
 use super::super::hand::{Node, Pod};
 use super::super::namespaces::Namespace;
+use super::plan::TARGET_PORT;
+use super::talk::serve;
+use crate::Options;
 use crate::kernel::services::ebpf::EbpfServices;
 use crate::kernel::services::ebpf::tests::world::Cgroup;
 use crate::services::{ServiceDatapath as _, ServiceNode};
-use crate::Options;
 
 pub(super) const UNDERLAY_MTU_BYTES: u32 = 1_500;
 /// VXLAN over IPv4 costs 50 bytes.
@@ -40,12 +42,32 @@ pub(super) struct ServingNode {
     cgroup: Cgroup,
 }
 
-pub(super) fn node_ipv4(number: u8) -> IpAddr {
+fn node_ipv4(number: u8) -> IpAddr {
     Ipv4Addr::new(192, 0, 2, number).into()
 }
 
-pub(super) fn node_ipv6(number: u8) -> IpAddr {
+fn node_ipv6(number: u8) -> IpAddr {
     Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, number.into()).into()
+}
+
+/// Address of a node, by number and family.
+pub(super) fn node(number: u8, ipv4: bool) -> IpAddr {
+    if ipv4 { node_ipv4(number) } else { node_ipv6(number) }
+}
+
+/// Address of the client, by family.
+pub(super) fn client(ipv4: bool) -> IpAddr {
+    node(Cluster::CLIENT, ipv4)
+}
+
+/// A cluster whose pods serve.
+pub(super) fn serving(between: Between) -> Cluster {
+    let cluster = Cluster::new(between);
+    for node in &cluster.nodes {
+        serve(&node.pod.namespace, SocketAddr::new(node.pod.ipv4.into(), TARGET_PORT));
+        serve(&node.pod.namespace, SocketAddr::new(node.pod.ipv6.into(), TARGET_PORT));
+    }
+    cluster
 }
 
 // === impl Cluster ===
@@ -120,6 +142,7 @@ impl ServingNode {
         }
         self.node.namespace.exec(&format!("bridge fdb add {mac} dev sw_vxlan dst 192.0.2.{peer}"));
         self.pod.namespace.ip(&format!("link set eth0 mtu {mtu}"));
+        self.node.namespace.ip(&format!("link set {} mtu {mtu}", self.pod.interface));
         let device = self.node.namespace.index("sw_vxlan");
         let own = MacAddress(self.node.namespace.mac("sw_vxlan"));
         self.node.with(move |fast_path| fast_path.attach_tunnel(device, own).unwrap());
@@ -151,7 +174,10 @@ impl ServingNode {
         let settings = ServiceNode {
             node_port_addresses: own.clone(),
             node_addresses: own,
-            cluster_node_addresses: [1, 2].into_iter().flat_map(|number| [node_ipv4(number), node_ipv6(number)]).collect(),
+            cluster_node_addresses: [1, 2]
+                .into_iter()
+                .flat_map(|number| [node_ipv4(number), node_ipv6(number)])
+                .collect(),
             service_cidrs: vec!["10.96.0.0/16".parse().unwrap(), "fd96::/112".parse().unwrap()],
             pod_cidrs: vec!["10.88.0.0/16".parse().unwrap(), "fd88::/48".parse().unwrap()],
             ..ServiceNode::default()

@@ -76,11 +76,6 @@ impl Service {
         self
     }
 
-    pub(super) fn kind(mut self, kind: FrontendKind) -> Self {
-        self.frontend.kind = kind;
-        self
-    }
-
     pub(super) fn source_range(mut self, range: &str) -> Self {
         self.frontend.source_ranges.push(range.parse().unwrap());
         self
