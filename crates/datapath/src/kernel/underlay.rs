@@ -19,7 +19,8 @@ pub fn underlay(node_addresses: &[IpAddr]) -> Result<Underlay, DatapathError> {
 pub fn host_addresses() -> Result<Vec<IpAddr>, DatapathError> {
     let answers = Netlink::route()?.dump(&address::get_all())?;
     let held = answers.iter().filter_map(|(kind, body)| address::parse(*kind, body));
-    Ok(held.filter(|held| !held.link_local).map(|held| held.address.addr()).filter(|held| !held.is_loopback()).collect())
+    let global = held.filter(|held| !held.link_local).map(|held| held.address.addr());
+    Ok(global.filter(|held| !held.is_loopback()).collect())
 }
 
 pub(super) fn find(netlink: &mut Netlink, node_addresses: &[IpAddr]) -> Result<Underlay, DatapathError> {
