@@ -26,6 +26,10 @@ const PINNED_PREFIX: &str = "sw_";
 /// Name of the map that holds an object's constants.
 const SETTINGS_MAP: &str = ".rodata.settings";
 
+/// The maps that name each other's entries: frontends, their backends, and what belongs to both.
+const SERVICE_MAPS: [&str; 6] =
+    ["sw_services", "sw_backends", "sw_members", "sw_slot_tables", "sw_turns", "sw_source_ranges"];
+
 /// Which object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::kernel) enum EmbeddedObject {
@@ -90,8 +94,12 @@ pub(in crate::kernel) fn load(
     apply_config(&mut open, config)?;
     let mut old_maps = BTreeMap::new();
     let mut reused = Vec::new();
+    let start_anew = services_are_torn(&mut open, maps_dir)?;
     for mut map in open.maps_mut() {
         let name = map.name().to_string_lossy().into_owned();
+        if start_anew && SERVICE_MAPS.contains(&name.as_str()) {
+            continue;
+        }
         let Some(old) = open_pinned_map(maps_dir, &name)? else { continue };
         if layout_of(&old)? == wanted_layout(&map) {
             map.reuse_fd(old.as_fd()).map_err(|error| load_error(&error))?;
@@ -135,6 +143,24 @@ fn apply_config(open: &mut OpenObject, config: &ObjectConfig<'_>) -> Result<(), 
         return Ok(());
     }
     Err(BpfError::MissingPart { what: "map", name: SETTINGS_MAP.to_owned() })
+}
+
+/// Whether only some of the Services' maps can be used on. Then none is: programs of an earlier
+/// run work on with theirs, whole, until the new ones are filled.
+fn services_are_torn(open: &mut OpenObject, maps_dir: &Path) -> Result<bool, BpfError> {
+    let (mut usable, mut wanted) = (0, 0);
+    for map in open.maps_mut() {
+        let name = map.name().to_string_lossy().into_owned();
+        if !SERVICE_MAPS.contains(&name.as_str()) {
+            continue;
+        }
+        wanted += 1;
+        let Some(old) = open_pinned_map(maps_dir, &name)? else { continue };
+        // Another size alone can be made up for: entries are copied.
+        let layout = Layout { max_entries: map.max_entries(), ..layout_of(&old)? };
+        usable += usize::from(layout == wanted_layout(&map));
+    }
+    Ok(usable < wanted)
 }
 
 fn open_pinned_map(maps_dir: &Path, name: &str) -> Result<Option<MapHandle>, BpfError> {

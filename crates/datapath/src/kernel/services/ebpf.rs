@@ -124,7 +124,9 @@ impl ServiceDatapath for EbpfServices {
 
     fn synced(&mut self) -> Result<ServiceReport, DatapathError> {
         let live_frontends = self.state.frontends.values().map(|placed| placed.value.id).collect();
-        let removed = self.state.leftovers.sweep(&self.tables, &self.state.live_sets, &live_frontends)?;
+        let kept = self.state.refused_places.values().flatten().copied().collect();
+        let State { leftovers, live_sets, .. } = &mut self.state;
+        let removed = leftovers.sweep(&self.tables, live_sets, &live_frontends, &kept)?;
         self.state.used = self.state.used.minus(&removed);
         self.guard.synced()?;
         nftables::remove_translation()?;

@@ -28,18 +28,23 @@ impl Leftovers {
         let frontends: HashMap<_, _> = tables.services.entries()?.into_iter().collect();
         let mut sets: HashMap<u32, HashMap<u32, Slot>> = HashMap::new();
         let backends = tables.backends.entries()?;
+        let members = tables.members.entries()?;
+        let (slot_tables, turns) = (tables.slot_tables.keys(), tables.turns.keys());
         let used = Room {
             frontends: frontends.len() as u64,
             backends: backends.len() as u64,
-            members: tables.members.entries()?.len() as u64,
-            slot_tables: tables.slot_tables.keys().len() as u64,
-            turns: tables.turns.keys().len() as u64,
+            members: members.len() as u64,
+            slot_tables: slot_tables.len() as u64,
+            turns: turns.len() as u64,
             source_ranges: tables.source_ranges.keys().len() as u64,
         };
         for (BackendKey { set, slot }, backend) in backends {
             sets.entry(set).or_default().insert(slot, backend);
         }
-        let largest_set = sets.keys().copied().max().unwrap_or(0);
+        // A process that was killed may have begun a set without having written its backends.
+        let numbers =
+            sets.keys().copied().chain(members.iter().map(|(key, _)| key.set)).chain(slot_tables).chain(turns);
+        let largest_set = numbers.max().unwrap_or(0);
         let largest_frontend = frontends.values().map(|service| service.id).max().unwrap_or(0);
         Ok((Self { frontends, sets, largest_set, largest_frontend }, used))
     }
@@ -116,15 +121,27 @@ impl Leftovers {
         users.find_map(|frontend| candidates(frontend).into_iter().find(is_equal))
     }
 
-    /// Removes what is left, and what belongs to no set in use.
+    /// Numbers of the frontends that are left.
+    pub(super) fn frontend_numbers(&self) -> HashSet<u32> {
+        self.frontends.values().map(|left| left.id).collect()
+    }
+
+    /// Removes what is left, but for the places `kept`, and what belongs to no set in use.
     /// Returns how many entries went.
     pub(super) fn sweep(
         &mut self,
         tables: &Tables,
         live_sets: &HashSet<u32>,
         live_frontends: &HashSet<u32>,
+        kept: &HashSet<ServiceKey>,
     ) -> Result<Room, BpfError> {
-        let left: Vec<ServiceKey> = self.frontends.keys().copied().collect();
+        let (spared, gone): (HashMap<_, _>, HashMap<_, _>) =
+            std::mem::take(&mut self.frontends).into_iter().partition(|(key, _)| kept.contains(key));
+        self.frontends = spared;
+        let left: Vec<ServiceKey> = gone.into_keys().collect();
+        let named = self.frontends.values().flat_map(|left| [left.inside_set, left.outside_set]);
+        let live_sets: HashSet<u32> = live_sets.iter().copied().chain(named).collect();
+        let live_frontends: HashSet<u32> = live_frontends.union(&self.frontend_numbers()).copied().collect();
         let is_dead = |set: &u32| !live_sets.contains(set);
         let members: Vec<_> = tables.members.entries()?.into_iter().map(|(key, _)| key).collect();
         let members: Vec<_> = members.into_iter().filter(|key| is_dead(&key.set)).collect();
@@ -142,7 +159,7 @@ impl Leftovers {
             turns: tables.turns.remove_all(&turns)?,
             source_ranges: tables.source_ranges.remove_all(&ranges)?,
         };
-        *self = Self { largest_set: self.largest_set, largest_frontend: self.largest_frontend, ..Self::default() };
+        self.sets.retain(|set, _| live_sets.contains(set));
         Ok(removed)
     }
 }

@@ -152,6 +152,8 @@ fn strays_among(keys: impl Iterator<Item = ConnectionsKey>, state: &State) -> Ve
     if keys.peek().is_none() {
         return Vec::new();
     }
+    // What an earlier process left is not ours to judge before all is applied.
+    let left = state.leftovers.frontend_numbers();
     let mut present = HashSet::new();
     for programmed in state.services.values() {
         for frontend in &programmed.plan.frontends {
@@ -162,7 +164,7 @@ fn strays_among(keys: impl Iterator<Item = ConnectionsKey>, state: &State) -> Ve
             present.extend(backends.map(|backend| image::connections_key(placed.value.id, backend)));
         }
     }
-    keys.filter(|key| !present.contains(key)).collect()
+    keys.filter(|key| !present.contains(key) && !left.contains(&key.service_id)).collect()
 }
 
 /// Closes sockets in the calling thread's namespace.

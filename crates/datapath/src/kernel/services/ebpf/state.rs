@@ -28,6 +28,9 @@ pub(super) struct State {
     pub(super) leftovers: Leftovers,
     /// Entries in the maps.
     pub(super) used: Room,
+    /// Places of Services that did not fit: what an earlier process left there is their last good
+    /// state.
+    pub(super) refused_places: HashMap<ServiceRef, Vec<ServiceKey>>,
     /// Numbers of all sets of all Services.
     pub(super) live_sets: HashSet<u32>,
     last_owner: u32,
@@ -106,6 +109,7 @@ impl State {
 
     /// What it takes for a Service to be gone; none: it is.
     pub(super) fn step_away(&mut self, service: &ServiceRef, claims: &Claims<'_>) -> Option<Step> {
+        self.refused_places.remove(service);
         let before = self.services.get(service)?.clone();
         let mut step = Step::of(service.clone());
         self.take_back(&before, &HashSet::new(), claims, &mut step);
@@ -217,8 +221,15 @@ impl State {
         keys
     }
 
+    /// Takes note that a step did not fit.
+    pub(super) fn refused(&mut self, step: &Step) {
+        let places = step.frontends.iter().map(|(key, _)| *key).collect();
+        self.refused_places.insert(step.service.clone(), places);
+    }
+
     /// Takes note that a step was carried out.
     pub(super) fn done(&mut self, step: Step) {
+        self.refused_places.remove(&step.service);
         for key in &step.gone {
             self.frontends.remove(key);
         }

@@ -88,7 +88,7 @@ impl<'a> Writer<'a> {
         let Some(step) = self.state.step_to(plan, claims) else { return Ok(()) };
         match self.full_table(&step) {
             None => self.wait(Some(step)),
-            Some((table, limit)) => self.refuse(step.service, table, limit),
+            Some((table, limit)) => self.refuse(step, table, limit),
         }
         Ok(())
     }
@@ -100,8 +100,9 @@ impl<'a> Writer<'a> {
         tables.find(|((_, limit), needed)| needed > limit).map(|(table, _)| table)
     }
 
-    fn refuse(&mut self, service: ServiceRef, table: &str, limit: u64) {
-        self.report.refused.push(Refusal { service, table: table.to_owned(), limit });
+    fn refuse(&mut self, step: Step, table: &str, limit: u64) {
+        self.state.refused(&step);
+        self.report.refused.push(Refusal { service: step.service, table: table.to_owned(), limit });
     }
 
     fn wait(&mut self, step: Option<Step>) {
@@ -142,7 +143,7 @@ impl<'a> Writer<'a> {
     fn refuse_or_fail(&mut self, steps: Vec<Step>, error: BpfError) -> Result<(), BpfError> {
         let BpfError::MapFull { map, limit } = error else { return Err(error) };
         for step in steps {
-            self.refuse(step.service, &map, limit);
+            self.refuse(step, &map, limit);
         }
         Ok(())
     }

@@ -91,3 +91,26 @@ fn case_23_entries_that_nobody_counted_do_no_harm() {
     assert_eq!(world.audit().len(), 7, "the audit finds them and takes them away");
     assert_eq!(world.apply(vec![PlanChange::Set(web("one", 3, "10.96.0.1").into())]).refused, []);
 }
+
+#[test]
+fn case_23_a_service_refused_after_a_restart_keeps_what_the_earlier_process_wrote() {
+    let mut world = small();
+    world.set(web("one", 2, "10.96.0.1"));
+    world.set(web("old", 1, "10.96.0.9"));
+    world.kill();
+    world.start();
+    let report = world.apply(vec![
+        PlanChange::Set(web("two", 5, "10.96.0.2").into()),
+        PlanChange::Set(web("one", 3, "10.96.0.1").into()),
+    ]);
+    assert_eq!(report.refused, [refusal("one", "sw_backends", 8)]);
+    world.with(|services| services.synced().unwrap());
+    assert!(matches!(world.connect(at("10.96.0.1", 80)), Outcome::Answered(_)), "the last good state stays");
+    assert_eq!(world.connect(at("10.96.0.9", 80)), Outcome::Silence, "what nobody asked for goes");
+    assert_eq!(world.audit(), []);
+    assert_eq!(world.apply(vec![removal("two"), PlanChange::Set(web("one", 3, "10.96.0.1").into())]).refused, []);
+    world.with(|services| services.synced().unwrap());
+    assert_eq!(world.audit(), []);
+    let usage = world.with(|services| services.usage().unwrap());
+    assert!(usage.tables.contains(&("sw_backends".to_owned(), 3, 8)), "{usage:?}");
+}
