@@ -8,6 +8,7 @@ pub mod entry;
 pub mod machine;
 pub mod normal;
 pub mod outgoing;
+pub mod question;
 #[cfg(test)]
 pub(crate) mod tests;
 pub mod upstream;

@@ -5,12 +5,12 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
 
-use super::cache::{CacheKey, CacheLimits};
+use super::cache::CacheLimits;
 use super::entry::Entry;
 use super::normal::{self, Expected, Rejected};
 use super::outgoing::{self, Flavour};
+pub use super::question::{Counts, Question};
 use super::upstream::{Group, Transport, Upstream};
-use crate::wire::Name;
 
 /// Sockets to each upstream: their ports are part of what a forger must guess (RFC 5452 §9.2).
 pub const SOCKETS_PER_UPSTREAM: u8 = 8;
@@ -25,23 +25,6 @@ const AGAIN_MILLIS: u64 = 400;
 const MOST_ATTEMPTS: usize = 8;
 /// That nobody answers is remembered for so long, lest every client make us try again (RFC 9520 §3.2).
 const FAILURE_SECONDS: u32 = 1;
-
-/// A question to be asked.
-#[derive(Debug, Clone)]
-pub struct Question {
-    /// Under which its answer is kept.
-    pub key: CacheKey,
-    /// The name.
-    pub name: Name,
-    /// The type.
-    pub kind: u16,
-    /// Which upstreams answer for it.
-    pub group: usize,
-    /// Ask for DNSSEC records.
-    pub dnssec: bool,
-    /// The client checks signatures itself.
-    pub checking_disabled: bool,
-}
 
 /// What the shell must do.
 #[derive(Debug)]
@@ -103,21 +86,6 @@ struct Attempt {
     sent_micros: u64,
     /// Nothing more comes from it, or it was counted as waiting already.
     over: bool,
-}
-
-/// Counters of one forwarder.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Queries sent.
-    pub sent: u64,
-    /// Answers that were refused, by reason lies and mistakes alike.
-    pub rejected: u64,
-    /// Times another upstream was asked because one kept waiting.
-    pub overtaken: u64,
-    /// Questions that nobody answered.
-    pub failed: u64,
-    /// Answers given although stale.
-    pub stale: u64,
 }
 
 /// All questions of one shard that wait for upstreams.

@@ -25,6 +25,7 @@ use super::counters::Counters;
 use super::dial::Dialer;
 use super::limit::RateLimit;
 use super::reply::{Arrival, DATAGRAM_OCTETS, Outcome, Server, Workspace};
+use super::socket;
 use crate::forward::machine::{Forwarder, Question, Ticket};
 use crate::forward::{Action, Entry};
 use crate::resolve::Fresh;
@@ -90,6 +91,15 @@ pub struct Shard {
     total_waiting: usize,
     workspace: Workspace,
     actions: Vec<Action<Waiter>>,
+    ready: Ready,
+}
+
+/// What can be read.
+#[derive(Debug, Default)]
+struct Ready {
+    messages: bool,
+    sockets: Vec<usize>,
+    upstreams: Vec<(usize, u8)>,
 }
 
 #[derive(Debug)]
@@ -157,6 +167,7 @@ impl Shard {
             total_waiting: 0,
             workspace: Workspace::default(),
             actions: Vec::new(),
+            ready: Ready::default(),
         })
     }
 
@@ -177,6 +188,7 @@ impl Shard {
         let mut stopped_at = None;
         // Holds pointers for the kernel, so it is made where it is used.
         let mut batch = Batch::new();
+        let mut busy = false;
         loop {
             if stop.is_cancelled() {
                 let since = *stopped_at.get_or_insert_with(now_micros);
@@ -184,40 +196,52 @@ impl Shard {
                 if over || self.forwarder.pending() == 0 {
                     // What reached our sockets until now is answered; they may be shared with
                     // a successor, but a datagram belongs to who read it.
+                    self.wait(true);
                     self.serve_datagrams(&mut batch);
                     return;
                 }
             }
-            let busy = self.serve_datagrams(&mut batch);
+            self.wait(busy);
+            busy = self.serve_datagrams(&mut batch);
             self.take_messages();
             self.take_upstreams();
             self.forwarder.tick(now_micros(), &mut self.actions);
             self.act();
-            if !busy {
-                self.sleep();
-            }
         }
     }
 
-    /// Waits until something can be read or must be done.
-    fn sleep(&self) {
+    /// Waits until something can be read or must be done, or only looks when `busy`.
+    fn wait(&mut self, busy: bool) {
         let now_millis = now_micros() / 1000;
-        let until = self.forwarder.next_tick_millis().unwrap_or(u64::MAX);
+        let until = if busy { 0 } else { self.forwarder.next_tick_millis().unwrap_or(u64::MAX) };
         let millis = until.saturating_sub(now_millis).min(LONGEST_SLEEP_MILLIS);
+        let mut ready = std::mem::take(&mut self.ready);
+        ready.messages = false;
+        ready.sockets.clear();
+        ready.upstreams.clear();
         let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
         let mut fds = Vec::with_capacity(self.sockets.len() + self.upstream_sockets.len() + 1);
         fds.push(readable(self.wake.as_fd()));
         fds.extend(self.sockets.iter().map(|socket| readable(socket.as_fd())));
         fds.extend(self.upstream_sockets.values().map(|socket| readable(socket.as_fd())));
         let timeout = PollTimeout::try_from(u32::try_from(millis).unwrap_or(u32::MAX)).unwrap_or(PollTimeout::ZERO);
-        // Interrupted or not, the loop looks at everything.
-        let _ = poll(&mut fds, timeout);
+        // Interrupted: nothing can be read, and the loop comes back.
+        if poll(&mut fds, timeout).is_ok() {
+            // An error is taken by reading, too.
+            let mut told = fds.iter().map(|fd| fd.revents().is_some_and(|events| !events.is_empty()));
+            ready.messages = told.next().unwrap_or_default();
+            ready.sockets.extend((0..self.sockets.len()).zip(&mut told).filter(|(_, told)| *told).map(|(n, _)| n));
+            let upstreams = self.upstream_sockets.keys().zip(told).filter(|(_, told)| *told);
+            ready.upstreams.extend(upstreams.map(|(key, _)| *key));
+        }
+        self.ready = ready;
     }
 
     /// Answers what waits at the sockets; tells whether there may be more.
     fn serve_datagrams(&mut self, batch: &mut Batch) -> bool {
         let mut busy = false;
-        for socket in 0..self.sockets.len() {
+        let ready = std::mem::take(&mut self.ready.sockets);
+        for socket in ready.iter().copied() {
             for turn in 0..TURNS {
                 let received = self.serve_batch(batch, socket);
                 if received < BATCH {
@@ -226,6 +250,7 @@ impl Shard {
                 busy |= turn + 1 == TURNS;
             }
         }
+        self.ready.sockets = ready;
         busy
     }
 
@@ -301,6 +326,9 @@ impl Shard {
     }
 
     fn take_messages(&mut self) {
+        if !self.ready.messages {
+            return;
+        }
         let mut octets = [0; 64];
         while self.wake.recv(&mut octets).is_ok() {}
         while let Ok(message) = self.inbox.try_recv() {
@@ -322,8 +350,10 @@ impl Shard {
     fn take_upstreams(&mut self) {
         let mut octets = [0; 4096];
         let mut refused = Vec::new();
-        for ((upstream, number), socket) in &self.upstream_sockets {
-            loop {
+        for (upstream, number) in &self.ready.upstreams {
+            let Some(socket) = self.upstream_sockets.get(&(*upstream, *number)) else { continue };
+            // One more than can be read tells that there is no more; the next look costs as much.
+            for _ in 0..BATCH {
                 match socket.recv(&mut octets) {
                     Ok(length) => {
                         let answer = octets.get(..length).unwrap_or_default();
@@ -388,7 +418,7 @@ impl Shard {
     fn send(&mut self, upstream: usize, number: u8, octets: &[u8]) {
         if !self.upstream_sockets.contains_key(&(upstream, number)) {
             let Some(to) = self.forwarder.upstreams.get(upstream).map(|upstream| upstream.address) else { return };
-            let Ok(socket) = connected(to) else {
+            let Ok(socket) = socket::connected(to) else {
                 // No route, no descriptors: the next upstream is asked when this one's time is over.
                 tracing::debug!(upstream = %to, "no socket to upstream");
                 return;
@@ -455,13 +485,4 @@ impl Shard {
             }
         }
     }
-}
-
-/// A socket that takes datagrams of one upstream only, from a port that the kernel picks at random.
-fn connected(to: SocketAddr) -> std::io::Result<UdpSocket> {
-    let any: SocketAddr = if to.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0u16; 8], 0).into() };
-    let socket = UdpSocket::bind(any)?;
-    socket.set_nonblocking(true)?;
-    socket.connect(to)?;
-    Ok(socket)
 }

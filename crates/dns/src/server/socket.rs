@@ -68,6 +68,18 @@ fn open(address: SocketAddr, kind: SockType) -> nix::Result<OwnedFd> {
     Ok(fd)
 }
 
+/// A socket that takes datagrams of one upstream only, from a port that the kernel picks at random.
+///
+/// # Errors
+/// When there are no descriptors, or no route.
+pub fn connected(to: SocketAddr) -> std::io::Result<UdpSocket> {
+    let any: SocketAddr = if to.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0u16; 8], 0).into() };
+    let socket = UdpSocket::bind(any)?;
+    socket.set_nonblocking(true)?;
+    socket.connect(to)?;
+    Ok(socket)
+}
+
 /// The addresses of this host that a wildcard means.
 ///
 /// # Errors
