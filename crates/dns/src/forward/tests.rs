@@ -185,6 +185,21 @@ fn nobody_waits_for_ever_and_nothing_stays_behind() {
 }
 
 #[test]
+fn a_loop_of_servers_goes_round_once() {
+    let mut rig = Rig::new(1, Policy::Sequential);
+    rig.ask("loop.example", "client", 0);
+    assert_eq!(rig.sent().len(), 1);
+    // The upstream asks us what we asked it: that waits for the same answer and asks nobody.
+    rig.ask("loop.example", "upstream", MILLI);
+    assert_eq!(rig.sent().len(), 0);
+    while let Some(due) = rig.forwarder.next_tick_millis() {
+        rig.forwarder.tick(due * MILLI, &mut rig.actions);
+    }
+    assert!(rig.sent().len() < 8);
+    assert_eq!(rig.done(), [(rcode::SERVFAIL, vec!["client", "upstream"])]);
+}
+
+#[test]
 fn lies_are_not_listened_to() {
     let mut rig = Rig::new(1, Policy::Sequential);
     rig.ask("example.org", "a", 0);

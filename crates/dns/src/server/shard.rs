@@ -26,7 +26,7 @@ use super::dial::Dialer;
 use super::limit::RateLimit;
 use super::reply::{Arrival, DATAGRAM_OCTETS, Outcome, Server, Workspace};
 use super::socket;
-use crate::forward::machine::{Forwarder, Question, Ticket};
+use crate::forward::machine::{Counts, Forwarder, Question, Ticket};
 use crate::forward::{Action, Entry};
 use crate::resolve::Fresh;
 use crate::wire::number::rcode;
@@ -398,6 +398,9 @@ impl Shard {
             }
         }
         let counts = std::mem::take(&mut self.forwarder.counts);
+        if counts == Counts::default() {
+            return;
+        }
         Counters::add(&self.counters.forwarded, counts.sent);
         Counters::add(&self.counters.overtaken, counts.overtaken);
         Counters::add(&self.counters.failed, counts.failed);
