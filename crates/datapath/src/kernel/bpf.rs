@@ -174,7 +174,7 @@ impl FastPathConfig {
         // Two directions each. Without Services they are never used, and as small as maps can be.
         sizes.insert("sw_conntrack", self.services.map_or(1, |packets| packets.max_connections.saturating_mul(2)));
         if self.services.is_none() {
-            sizes.extend([("sw_fragments", 1), ("sw_backend_flows", 1)]);
+            sizes.extend([("sw_fragments", 1), ("sw_backend_flows", 1), ("sw_affinity", 1)]);
         }
         sizes
     }

@@ -12,7 +12,7 @@ use nix::mount::{MsFlags, mount};
 use seaway_services::plan::{PlanChange, ServicePlan};
 
 use super::super::EbpfServices;
-use crate::kernel::bpf::ServiceTables;
+use crate::kernel::bpf::{ServicePackets, ServiceTables};
 use crate::kernel::bpf::tests::namespaces::{Namespace, Running};
 use crate::{Difference, Options, ServiceDatapath as _, ServiceNode, ServiceReport};
 
@@ -128,6 +128,7 @@ impl World {
         let netns_dir = NETNS_DIR.into();
         let mut options = Options { cgroup_root: cgroup.path().into(), netns_dir, ..Options::default() };
         options.fast_path.service_tables = service_tables;
+        options.fast_path.services = Some(ServicePackets::default());
         let settings = ServiceNode {
             node_port_addresses: NODE.map(ip).to_vec(),
             node_port_on_loopback: true,
