@@ -242,7 +242,11 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         self.services = None;
-        if !std::thread::panicking() {
+        if std::thread::panicking() {
+            // Clients may still be in it; what can go goes.
+            let path = self.cgroup.path();
+            self.node.run(move || drop(fs::remove_dir(path)));
+        } else {
             self.cgroup.remove(&self.node);
         }
     }
