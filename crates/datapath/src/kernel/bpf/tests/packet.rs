@@ -119,6 +119,15 @@ impl PacketBuilder {
         self.protocol(17, &[ports.as_slice(), &[0, 8, 0, 0]].concat())
     }
 
+    /// SCTP with one chunk (RFC 9260 §3) and a right checksum.
+    pub(super) fn sctp(self, source_port: u16, destination_port: u16, chunk: &[u8]) -> Self {
+        let ports = [source_port.to_be_bytes(), destination_port.to_be_bytes()].concat();
+        let mut bytes = [ports.as_slice(), &[0, 0, 0, 7, 0, 0, 0, 0], chunk].concat();
+        let checksum = crc32c(&bytes).to_le_bytes();
+        bytes[8..12].copy_from_slice(&checksum);
+        self.protocol(132, &bytes)
+    }
+
     /// ICMP or ICMPv6, by the family of the addresses.
     pub(super) fn icmp(self, message: &[u8]) -> Self {
         let protocol = if self.source.is_ipv4() { 1 } else { 58 };
@@ -182,6 +191,12 @@ impl PacketBuilder {
         }
         [bytes, self.transport.clone()].concat()
     }
+}
+
+/// RFC 9260 appendix A, bit by bit.
+pub(super) fn crc32c(bytes: &[u8]) -> u32 {
+    let step = |sum: u32| if sum & 1 == 1 { sum >> 1 ^ 0x82f6_3b78 } else { sum >> 1 };
+    !bytes.iter().fold(!0, |sum, byte| (0..8).fold(sum ^ u32::from(*byte), |sum, _| step(sum)))
 }
 
 /// RFC 1071; 0 over a header whose checksum is right.

@@ -7,3 +7,4 @@ mod outside;
 mod plan;
 mod pods;
 mod talk;
+mod translation;

@@ -85,6 +85,12 @@ impl Conntrack {
         self.entries.entries()
     }
 
+    /// Writes an entry, as if packets had.
+    #[cfg(test)]
+    pub(in crate::kernel) fn put(&self, key: &ConntrackKey, entry: &ConntrackEntry) -> Result<(), BpfError> {
+        self.entries.put(key, entry)
+    }
+
     /// Tells the programs which other nodes may hand packets over. Returns how many entries were
     /// written.
     pub(super) fn set_node(&self, node: &ServiceNode) -> Result<u64, BpfError> {
