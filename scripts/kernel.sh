@@ -86,7 +86,10 @@ executable() {
       lab)
         cargo build --locked --quiet --workspace --bins
         target=${CARGO_TARGET_DIR:-target}/$(rustc --print host-tuple)/debug
-        echo "part lab scripts/kernel/lab.sh $(realpath "$target")/seaway"
+        # Images are unpacked here: emulated it takes minutes, and not onto an overlay.
+        "$target/seaway" lab --name warm-up up --nodes 1 >&2
+        "$target/seaway" lab --name warm-up down >&2
+        echo "part lab scripts/kernel/lab.sh $(realpath "$target/seaway")"
         ;;
       *)
         echo "kernel: there is no part $part" >&2

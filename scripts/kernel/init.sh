@@ -17,9 +17,8 @@ cp /guest.sh /parts /new/run/
 mkdir -p /new/lib/modules
 mount --bind "/new$(cat /module-directory)" /new/lib/modules
 # What containerd unpacks into cannot be an overlay itself.
-mkdir -p /new/var/lib/seaway-lab /new/root/.cache/seaway/images
+mkdir -p /new/var/lib/seaway-lab
 mount -t tmpfs -o size=60% labs /new/var/lib/seaway-lab
-mount -t tmpfs -o size=60% images /new/root/.cache/seaway/images
 for mounted in proc sys dev; do mount --move "/$mounted" "/new/$mounted"; done
 mkdir -p /new/dev/pts /new/dev/shm
 mount -t devpts devpts /new/dev/pts
