@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use seaway_lab::machine::{LabDir, Machine};
+use seaway_lab::machine::{LabDir, Machine, WIRE};
 use serde_json::{Value, json};
 
 use super::lab::{ANSWERING_IMAGE, Lab, pod, wait_for, wait_until};
@@ -21,6 +21,9 @@ const BALANCER_ADDRESS: &str = "198.51.100.7";
 const REQUESTS_AT_ONCE: usize = 20;
 /// A request that takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long pods serve after they are told to end: longer than an agent takes to come back on a
+/// busy machine.
+const GOES_ON_SECONDS: u32 = 15;
 /// Requests of each client before and after each blow.
 const ENOUGH: u64 = 200;
 
@@ -103,7 +106,7 @@ impl Shop {
                 clients.add(format!("outside to {target}"), from_outside(&machine, target));
             }
         }
-        route_balancer_to_n1(&machine);
+        route_balancer_to_n1(lab, &machine);
         clients.add(format!("outside to {balancer}"), from_outside(&machine, balancer));
         clients.go_on();
         clients
@@ -114,16 +117,10 @@ impl Shop {
     }
 }
 
-/// The host outside sends the balancer's address to n1, as a router that n1 announced it to would.
-fn route_balancer_to_n1(machine: &Machine) {
+/// The router sends the balancer's address to n1, as one would that n1 announced it to.
+fn route_balancer_to_n1(lab: &Lab, machine: &Machine) {
     let gateway = machine.node("n1").unwrap().addresses().into_iter().find(IpAddr::is_ipv4).unwrap().to_string();
-    let route = ["ip", "route", "replace", BALANCER_ADDRESS, "via", &gateway];
-    let output = machine.outside().exec(&route).unwrap();
-    if output.status.success() {
-        return;
-    }
-    // The outside is behind a router: that one has to know.
-    panic!("{route:?}: {}", String::from_utf8_lossy(&output.stderr));
+    lab.on(WIRE, &["ip", "route", "replace", BALANCER_ADDRESS, "via", &gateway]);
 }
 
 /// Clients that go on until told to stop.
@@ -242,11 +239,11 @@ fn answering(port: u16) -> Value {
     })
 }
 
-/// Pods that go on for two seconds after they are told to end, as every web server behind a
-/// Service must: endpoints change a moment after the pod is told.
+/// Pods that go on for a while after they are told to end, as every web server behind a Service
+/// must: endpoints change a moment after the pod is told, and later while a killed agent comes back.
 fn deployment() -> Value {
     let mut container = answering(8080);
-    container["lifecycle"] = json!({ "preStop": { "sleep": { "seconds": 2 } } });
+    container["lifecycle"] = json!({ "preStop": { "sleep": { "seconds": GOES_ON_SECONDS } } });
     json!({
         "apiVersion": "apps/v1", "kind": "Deployment",
         "metadata": { "name": "shop", "namespace": "default" },
@@ -255,7 +252,7 @@ fn deployment() -> Value {
             "selector": { "matchLabels": { "app": "shop" } },
             "template": {
                 "metadata": { "labels": { "app": "shop" } },
-                "spec": { "terminationGracePeriodSeconds": 5, "containers": [container] },
+                "spec": { "terminationGracePeriodSeconds": GOES_ON_SECONDS + 5, "containers": [container] },
             },
         },
     })
