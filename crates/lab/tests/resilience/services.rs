@@ -223,7 +223,7 @@ fn set_backend_of_n1(lab: &Lab, backend: &str) {
     configuration["nodeBackends"] = json!({ "n1": backend });
     let data = json!({ "data": { "config.yaml": serde_saphyr::to_string(&configuration).unwrap() } });
     lab.kubectl(&["patch", "-n", "seaway-system", "configmap", "seaway-config", "-p", &data.to_string()]);
-    lab.kubectl(&["delete", "pod", "-n", "seaway-system", &super::agents::agent_pod(lab, "n1")]);
+    lab.kubectl(&["delete", "-n", "seaway-system", &super::agents::agent_pod(lab, "n1")]);
     wait_until(&format!("n1 runs {backend}"), || {
         let output = lab.run(&["exec", "n1", "--", "seaway", "status", "-o", "json"]);
         serde_json::from_slice::<Value>(&output.stdout).is_ok_and(|status| status["backend"] == backend)
