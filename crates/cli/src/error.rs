@@ -52,6 +52,14 @@ pub enum CliError {
         /// What the kernel said.
         source: std::io::Error,
     },
+    /// The DNS server of this node does not tell its metrics.
+    #[error("no DNS server tells its metrics at {address}")]
+    NoDns {
+        /// Where it should.
+        address: std::net::SocketAddr,
+        /// What the kernel or the server said.
+        source: std::io::Error,
+    },
     /// Waiting took longer than asked for.
     #[error("not ready after {seconds} s: {last}")]
     StillNotReady {
@@ -82,6 +90,7 @@ impl Diagnose for CliError {
             Self::Refused { .. } => 805,
             Self::Output { .. } => 806,
             Self::StillNotReady { .. } => 807,
+            Self::NoDns { .. } => 808,
         })
     }
 
@@ -99,6 +108,11 @@ impl Diagnose for CliError {
             Self::Answer { .. } => "use the seaway program of the same version as the agent".to_owned(),
             Self::Refused { source } => source.fix.clone(),
             Self::Output { .. } => "check that the disk or terminal behind the output has room".to_owned(),
+            Self::NoDns { .. } => {
+                "run this on a node where seaway-dns runs, or name its address with --admin; \
+                 `kubectl -n kube-system logs ds/seaway-dns` says more"
+                    .to_owned()
+            }
             Self::StillNotReady { .. } => {
                 "`seaway status` lists all problems; `kubectl -n seaway-system logs ds/seaway-agent` says more"
                     .to_owned()

@@ -18,7 +18,7 @@ use seaway_datapath::KernelSupport;
 
 pub use error::CliError;
 pub use output::{Format, Output};
-pub use verb::{AuditArguments, CheckArguments, MonitorArguments, QueryArguments, ServiceArguments, StatusArguments};
+pub use verb::{AuditArguments, CheckArguments, DnsStatsArguments, DnsVerb, MonitorArguments, QueryArguments, ServiceArguments, StatusArguments};
 
 /// What a verb found, beside having run without an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,4 +72,12 @@ pub fn run(verb: &Verb, probe: Probe, output: &mut Output<'_>) -> Result<Finding
         Verb::Service(arguments) => verb::service(arguments, output),
         Verb::Audit(arguments) => verb::audit(arguments, output),
     }
+}
+
+/// Carries out a verb that looks at the DNS server of this node.
+///
+/// # Errors
+/// When the server cannot be asked or the answer cannot be shown.
+pub fn run_dns(verb: &DnsVerb, output: &mut Output<'_>) -> Result<Finding, CliError> {
+    verb::dns(verb, output)
 }

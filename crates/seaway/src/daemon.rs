@@ -35,6 +35,7 @@ Examples:
 
 /// Arguments of `seaway dns`.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct DnsArguments {
     #[command(flatten)]
     file: ConfigArguments,
@@ -47,6 +48,9 @@ pub(crate) struct DnsArguments {
     /// Answer with the sockets of the holder at this path; `seaway dns` starts itself so.
     #[arg(long, value_name = "PATH", hide = true)]
     worker: Option<PathBuf>,
+    /// Looks at the server of this node instead of being one.
+    #[command(subcommand)]
+    pub(crate) verb: Option<seaway_cli::DnsVerb>,
 }
 
 /// Arguments of `seaway agent`.

@@ -62,7 +62,10 @@ fn main() -> ExitCode {
         Verb::Operator(verb) => operator::run(&verb),
         Verb::Agent(arguments) => daemon::agent(&arguments),
         Verb::Controller(arguments) => daemon::controller(&arguments),
-        Verb::Dns(arguments) => daemon::dns(&arguments),
+        Verb::Dns(arguments) => match &arguments.verb {
+            Some(verb) => operator::dns(verb),
+            None => daemon::dns(&arguments),
+        },
         Verb::Lab(arguments) => arguments.run(),
         Verb::Bench(arguments) => terminal::finish(arguments.run()),
         Verb::Completion { shell } => completion(shell),
