@@ -72,7 +72,9 @@ impl Row {
     pub(super) fn ratios(&self) -> Vec<Ratio> {
         let Some(ours) = self.median(OURS) else { return Vec::new() };
         let peers = self.rounds.keys().filter(|peer| **peer != OURS);
-        peers.filter_map(|peer| Some(Ratio { peer, ratio: ours / self.median(peer)? })).collect()
+        let ratios = peers.filter_map(|peer| Some(Ratio { peer, ratio: ours / self.median(peer)? }));
+        // Nothing to compare with nothing.
+        ratios.filter(|ratio| ratio.ratio.is_finite()).collect()
     }
 }
 
@@ -109,7 +111,7 @@ pub(super) fn table(rows: &[Row], peers: &[&'static str]) -> String {
     table.load_style(presets::NOTHING);
     let mut header = vec!["MEASURED".to_owned(), "UNIT".to_owned()];
     header.extend(peers.iter().map(|peer| peer.to_uppercase()));
-    header.extend(peers.iter().filter(|peer| **peer != OURS).map(|peer| format!("SEAWAY/{}", peer.to_uppercase())));
+    header.extend(peers.iter().filter(|peer| **peer != OURS).map(|peer| format!("TO {}", peer.to_uppercase())));
     let columns = header.len();
     table.set_header(header);
     for row in rows {

@@ -3,6 +3,7 @@
 //! a direct one beside it.
 
 mod content;
+mod packets;
 mod peer;
 mod phase;
 
@@ -12,7 +13,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::json;
 
-use super::pods::{self, Pod};
+use super::pods::{self, LOAD_PORT};
 use super::report::{OURS, Rows, json, table};
 use crate::cluster::api::ApiClient;
 use crate::cluster::files::host_kubeconfig;
@@ -43,7 +44,11 @@ pub(super) struct ServicesArgs {
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_ENDPOINTS)))]
     endpoints: u32,
     /// Who takes part: seaway, seaway:nftables, kube-proxy:nftables, kube-proxy:iptables.
-    #[arg(long, value_delimiter = ',', default_value = "seaway,seaway:nftables,kube-proxy:nftables,kube-proxy:iptables")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "seaway,seaway:nftables,kube-proxy:nftables,kube-proxy:iptables"
+    )]
     peers: Vec<Peer>,
     /// Rounds of each measurement; the median counts.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=20))]
@@ -134,37 +139,35 @@ impl ServicesArgs {
         let machine = Machine::open(dir)?;
         let node = machine.node("n1")?;
         let switch = Switch::new(&machine, node, &api, &program_source(options.release_directory.clone()))?;
-        let pods = pods::start(&api, &[("client", node), ("backend-a", node), ("backend-b", node)])?;
-        let [client, first, second] = pods.as_slice() else { return Ok(()) };
-        let servers = [first.serve_whoami()?, second.serve_whoami()?];
+        let pods = pods::start(&api, &[("client", node)])?;
+        let Some(client) = pods.first() else { return Ok(()) };
         let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": content::NAMESPACE } });
         api.apply_object(&namespace)?;
         let mut peers = self.peers.clone();
         let (plan, sizes) = (self.plan(), self.sizes());
         let mut there = 0;
         for size in &sizes {
-            self.grow(&api, there..*size, first, progress)?;
+            self.grow(&api, there..*size, progress)?;
             there = *size;
             let phase = |peer| Phase {
                 switch: &switch,
                 client,
-                backends: [first, second],
                 plan,
                 peer,
                 size: *size,
+                with_direct: Some(&peer) == self.peers.first(),
                 with_memory: *size == memory_size(&sizes),
                 with_restart: Some(size) == sizes.last(),
             };
             peers.retain(|peer| run_phase(&phase(*peer), outcome, progress));
         }
-        drop(servers);
         Ok(())
     }
 
-    fn grow(&self, api: &ApiClient, indices: std::ops::Range<u32>, backend: &Pod<'_>, progress: &Progress) -> Result<()> {
+    fn grow(&self, api: &ApiClient, indices: std::ops::Range<u32>, progress: &Progress) -> Result<()> {
         let count = indices.len();
         let begin = progress.elapsed();
-        let objects = content::objects(indices, self.endpoints, backend.server());
+        let objects = content::objects(indices, self.endpoints, LOAD_PORT);
         api.create_all(objects, |done| {
             if done.is_multiple_of(PROGRESS_STEP) {
                 progress.passing(&format!("{} of {count} Services made", done / 2));
@@ -191,7 +194,7 @@ impl ServicesArgs {
 fn run_phase(phase: &Phase<'_>, outcome: &mut Outcome, progress: &Progress) -> bool {
     let name = format!("{} with {} Services", phase.peer.name(), phase.size);
     let measured = phase.run(&mut outcome.rows, progress);
-    let left = phase.switch.off(phase.peer);
+    let left = phase.switch.off(phase.peer).and_then(|()| phase.remove_backends());
     let goes_on = match measured {
         Ok(goes_on) => goes_on,
         Err(error) => {

@@ -40,20 +40,18 @@ pub(super) fn probes(size: u32) -> u32 {
 pub(super) fn objects(
     indices: std::ops::Range<u32>,
     endpoints: u32,
-    backend: SocketAddr,
+    target_port: u16,
 ) -> impl Iterator<Item = (String, Value)> {
     indices.flat_map(move |index| {
-        let addresses = if index < PROBES {
-            vec![backend.ip()]
-        } else {
-            let first = FIRST_FILLER_ENDPOINT + index * MOST_ENDPOINTS;
-            (first..first + endpoints).map(|address| Ipv4Addr::from(address).into()).collect()
-        };
+        // A probe gets its one backend later.
+        let endpoints = if index < PROBES { 1 } else { endpoints };
+        let first = FIRST_FILLER_ENDPOINT + index * MOST_ENDPOINTS;
+        let addresses: Vec<IpAddr> = (first..first + endpoints).map(|address| Ipv4Addr::from(address).into()).collect();
         [
-            (format!("/api/v1/namespaces/{NAMESPACE}/services"), service(index, backend.port())),
+            (format!("/api/v1/namespaces/{NAMESPACE}/services"), service(index, target_port)),
             (
                 format!("/apis/discovery.k8s.io/v1/namespaces/{NAMESPACE}/endpointslices"),
-                slice(index, &addresses, backend.port()),
+                slice(index, &addresses, target_port),
             ),
         ]
     })
@@ -115,12 +113,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn probes_have_the_backend_and_the_rest_fills() {
-        let backend: SocketAddr = "10.240.0.3:7001".parse().unwrap();
-        let all: Vec<_> = objects(0..PROBES + 1, 5, backend).collect();
+    fn probes_have_one_endpoint_and_the_rest_fills() {
+        let all: Vec<_> = objects(0..PROBES + 1, 5, 7001).collect();
         assert_eq!(all.len(), 2 * (PROBES as usize + 1));
         assert_eq!(all[1].1["endpoints"].as_array().unwrap().len(), 1);
-        assert_eq!(all[1].1.pointer("/endpoints/0/addresses/0").unwrap(), "10.240.0.3");
+        assert_eq!(all[1].1.pointer("/endpoints/0/addresses/0").unwrap(), "10.248.0.0");
         let last = &all.last().unwrap().1;
         assert_eq!(last["endpoints"].as_array().unwrap().len(), 5);
         assert_eq!(frontend(0).to_string(), "10.96.1.0:80");

@@ -71,10 +71,10 @@ impl Peer {
     /// Its column in the report.
     pub(super) fn name(self) -> &'static str {
         match self {
-            Self::Seaway(BackendChoice::Nftables) => "seaway-nftables",
+            Self::Seaway(BackendChoice::Nftables) => "seaway nft",
             Self::Seaway(_) => crate::bench::report::OURS,
-            Self::KubeProxy(ProxyMode::Nftables) => "kube-proxy-nftables",
-            Self::KubeProxy(ProxyMode::Iptables) => "kube-proxy-iptables",
+            Self::KubeProxy(ProxyMode::Nftables) => "kube-proxy nft",
+            Self::KubeProxy(ProxyMode::Iptables) => "kube-proxy ipt",
         }
     }
 }
@@ -106,12 +106,8 @@ impl<'a> Switch<'a> {
             }
             Peer::KubeProxy(mode) => {
                 let spec = self.machine.spec();
-                let text = kube_proxy::configuration(
-                    self.node.name(),
-                    mode,
-                    &spec.pod_ranges(),
-                    &kubeconfig_of(KUBE_PROXY),
-                );
+                let text =
+                    kube_proxy::configuration(self.node.name(), mode, &spec.pod_ranges(), &kubeconfig_of(KUBE_PROXY));
                 write_private(&self.node.path(configuration_file()), &text)?;
                 self.resume(peer)
             }
@@ -179,8 +175,7 @@ impl<'a> Switch<'a> {
         let object = self.api.get(CONFIG_MAP)?;
         let text = object.pointer("/data/config.yaml").and_then(Value::as_str).unwrap_or_default();
         let unusable = |reason: String| BenchError::Program { program: "seaway-config".into(), reason };
-        let mut configuration: Value =
-            serde_saphyr::from_str(text).map_err(|error| unusable(error.to_string()))?;
+        let mut configuration: Value = serde_saphyr::from_str(text).map_err(|error| unusable(error.to_string()))?;
         if let Some(fields) = configuration.as_object_mut() {
             fields.insert("services".to_owned(), services.clone());
             fields.insert("backend".to_owned(), json!(backend));
@@ -258,7 +253,7 @@ mod tests {
     #[test]
     fn peers_have_the_names_of_the_command_line() {
         assert_eq!("seaway".parse::<Peer>().unwrap().name(), "seaway");
-        assert_eq!("kube-proxy:iptables".parse::<Peer>().unwrap().name(), "kube-proxy-iptables");
+        assert_eq!("kube-proxy:iptables".parse::<Peer>().unwrap().name(), "kube-proxy ipt");
         assert!("ipvs".parse::<Peer>().is_err());
     }
 }

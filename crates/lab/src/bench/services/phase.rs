@@ -3,21 +3,24 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use super::DIRECT;
 use super::content::{self, frontend, probes};
+use super::packets;
 use super::peer::{Peer, Switch};
 use crate::bench::error::BenchError;
 use crate::bench::load::{Connections, Pairs, Reached, Steady, unix_nanos};
-use crate::bench::pods::Pod;
+use crate::bench::pods::{self, Pod};
 use crate::bench::report::{Better, Rows};
 use crate::cluster::ClusterError;
-use crate::cluster::api::{Kind, Scope};
+use crate::cluster::api::{ApiClient, Kind, Scope};
+use crate::cluster::files::kubeconfig_of;
 use crate::cluster::progress::Progress;
-use crate::error::Result;
+use crate::error::{IoContext, Result};
+use crate::spec::BackendChoice;
 
 const ENDPOINT_SLICE: Kind = Kind { api_version: "discovery.k8s.io/v1", kind: "EndpointSlice" };
 /// kube-proxy rests one second between two rounds of programming (`minSyncPeriod`):
@@ -27,6 +30,12 @@ const CHANGE_PAUSE: Duration = Duration::from_secs(2);
 const CHANGE_LOOK_MICROS: u64 = 200;
 /// How often frontends are asked while everything is programmed.
 const START_LOOK_MICROS: u64 = 5_000;
+
+/// How often the kernel is looked at while a peer cleans up.
+const CLEANUP_LOOK: Duration = Duration::from_millis(100);
+
+/// Names of a phase's backends. The first is behind all probes; the second takes over in changes.
+const BACKENDS: [&str; 2] = ["first", "second"];
 
 /// How much is measured.
 #[derive(Debug, Clone, Copy)]
@@ -42,13 +51,28 @@ pub(super) struct Plan {
 pub(super) struct Phase<'a> {
     pub(super) switch: &'a Switch<'a>,
     pub(super) client: &'a Pod<'a>,
-    /// The first is behind all probes; the second takes over in changes.
-    pub(super) backends: [&'a Pod<'a>; 2],
     pub(super) plan: Plan,
     pub(super) peer: Peer,
     pub(super) size: u32,
+    /// Its direct connections are those of the report's own column.
+    pub(super) with_direct: bool,
     pub(super) with_memory: bool,
     pub(super) with_restart: bool,
+}
+
+/// A phase with its backends. Each phase has its own: what the kernel remembers of connections to
+/// those of the phase before would send new ones another way.
+struct Turn<'a> {
+    phase: &'a Phase<'a>,
+    backends: [&'a Pod<'a>; 2],
+}
+
+impl<'a> std::ops::Deref for Turn<'a> {
+    type Target = Phase<'a>;
+
+    fn deref(&self) -> &Phase<'a> {
+        self.phase
+    }
 }
 
 // === impl Phase ===
@@ -57,11 +81,44 @@ impl Phase<'_> {
     /// Measures; says whether the peer kept within patience.
     pub(super) fn run(&self, rows: &mut Rows, progress: &Progress) -> Result<bool> {
         self.tell(progress, "starts");
-        let before = self.reach(0..probes(self.size).min(1), self.first(), Duration::ZERO)?;
-        if before.frontends > 0 {
-            let reason = "somebody serves Services before it starts".to_owned();
-            return Err(BenchError::Program { program: self.peer.name().to_owned(), reason }.into());
+        let names = self.backend_names();
+        let node = self.switch.node;
+        let wanted: Vec<_> = names.iter().map(|name| (name.as_str(), node)).collect();
+        let pods = pods::start(self.switch.api, &wanted)?;
+        let [first, second] = pods.as_slice() else { return Ok(false) };
+        let servers = [first.serve_whoami()?, second.serve_whoami()?];
+        let goes_on = Turn { phase: self, backends: [first, second] }.run(rows, progress);
+        drop(servers);
+        goes_on
+    }
+
+    /// Removes the pods of the phase.
+    pub(super) fn remove_backends(&self) -> Result<()> {
+        for name in self.backend_names() {
+            self.switch.api.delete(&format!("/api/v1/namespaces/default/pods/{name}"))?;
         }
+        Ok(())
+    }
+
+    fn backend_names(&self) -> [String; 2] {
+        BACKENDS.map(|place| format!("{place}-{}-{}", self.peer.name().replace(' ', "-"), self.size))
+    }
+
+    fn of_size(&self) -> String {
+        format!("{} Services", self.size)
+    }
+
+    fn tell(&self, progress: &Progress, what: &str) {
+        progress.passing(&format!("{}, {}: {what}", self.of_size(), self.peer.name()));
+    }
+}
+
+// === impl Turn ===
+
+impl Turn<'_> {
+    fn run(&self, rows: &mut Rows, progress: &Progress) -> Result<bool> {
+        self.set_backend(0..probes(self.size), self.first())?;
+        self.wait_until_unserved()?;
         let started = self.switch.on(self.peer)?;
         let reached = self.reach(0..probes(self.size), self.first(), self.plan.patience)?;
         let what = format!("cold start, {}", self.of_size());
@@ -86,11 +143,28 @@ impl Phase<'_> {
             rows.add(&format!("resident memory, {}", self.of_size()), "MiB", Better::Lower, self.peer.name(), now);
             rows.add(&format!("  at most, {}", self.of_size()), "MiB", Better::Lower, self.peer.name(), most);
         }
+        if self.with_restart && self.peer == Peer::Seaway(BackendChoice::Ebpf) {
+            self.tell(progress, "single packets");
+            self.packets(rows)?;
+        }
         if self.with_restart && self.size > 1 {
             self.tell(progress, "restart");
             self.restart(rows)?;
         }
         Ok(true)
+    }
+
+    /// Whoever was switched off may need a moment to clean up.
+    fn wait_until_unserved(&self) -> Result<()> {
+        let give_up = Instant::now() + self.plan.patience;
+        while self.reach(0..1, self.first(), Duration::ZERO)?.frontends > 0 {
+            if Instant::now() > give_up {
+                let reason = "somebody serves Services before it starts".to_owned();
+                return Err(BenchError::Program { program: self.peer.name().to_owned(), reason }.into());
+            }
+            std::thread::sleep(CLEANUP_LOOK);
+        }
+        Ok(())
     }
 
     fn first(&self) -> IpAddr {
@@ -99,14 +173,6 @@ impl Phase<'_> {
 
     fn second(&self) -> IpAddr {
         self.backends[1].address()
-    }
-
-    fn of_size(&self) -> String {
-        format!("{} Services", self.size)
-    }
-
-    fn tell(&self, progress: &Progress, what: &str) {
-        progress.passing(&format!("{}, {}: {what}", self.of_size(), self.peer.name()));
     }
 
     /// Adds the time from the start of a process until all its frontends were right.
@@ -138,14 +204,29 @@ impl Phase<'_> {
         let name = self.peer.name();
         let failed = format!("  connections failed, {}", self.of_size());
         rows.add(&failed, "count", Better::Lower, name, f64::from(seen.service.failures));
-        rows.add(&failed, "count", Better::Lower, DIRECT, f64::from(seen.direct.failures));
+        if self.with_direct {
+            rows.add(&failed, "count", Better::Lower, DIRECT, f64::from(seen.direct.failures));
+        }
         let (direct, service) = (figures(&seen.direct), figures(&seen.service));
         for ((what, unit, better, direct), (_, _, _, service)) in direct.into_iter().zip(service) {
             let of = self.of_size();
             rows.add(&format!("{what}, {of}"), unit, better, name, service);
-            rows.add(&format!("{what}, {of}"), unit, better, DIRECT, direct);
+            if self.with_direct {
+                rows.add(&format!("{what}, {of}"), unit, better, DIRECT, direct);
+            }
             rows.add(&format!("  to direct beside it, {what}, {of}"), "×", better, name, service / direct);
         }
+        Ok(())
+    }
+
+    fn packets(&self, rows: &mut Rows) -> Result<()> {
+        let costs = packets::measure(self.switch.node, self.client.address(), self.first())?;
+        let (name, of) = (self.peer.name(), self.of_size());
+        for (what, nanos) in costs.nanos {
+            rows.add(&format!("packet in BPF, {what}, {of}"), "ns", Better::Lower, name, nanos);
+        }
+        let what = "  the program's instructions";
+        rows.add(what, "count", Better::Lower, name, costs.program_instructions);
         Ok(())
     }
 
@@ -173,13 +254,25 @@ impl Phase<'_> {
         Ok(())
     }
 
-    /// When a watch of our own told of the change.
-    fn hear(&self, backend: IpAddr, listening: &mpsc::Sender<()>) -> Result<u64, ClusterError> {
+    /// When a watch of our own, in the node's network like the peers', told of the change.
+    fn hear(&self, backend: IpAddr, listening: &mpsc::Sender<()>) -> Result<u64> {
+        let path = self.switch.node.path(kubeconfig_of("admin"));
+        let kubeconfig = std::fs::read_to_string(&path).on_file("read", &path)?;
+        let hear = || self.hear_through(&ApiClient::new(&kubeconfig)?, backend, listening);
+        Ok(self.switch.node.run_in(hear)??)
+    }
+
+    fn hear_through(
+        &self,
+        api: &ApiClient,
+        backend: IpAddr,
+        listening: &mpsc::Sender<()>,
+    ) -> Result<u64, ClusterError> {
         let label = content::slice_label(0);
         let scope = Scope { namespace: Some(content::NAMESPACE), labels: Some(&label) };
         let fine = &mut || Ok::<(), ClusterError>(());
         let wanted = backend.to_string();
-        self.switch.api.watch_until("the change is heard", ENDPOINT_SLICE, scope, self.plan.patience, fine, |slices| {
+        api.watch_until("the change is heard", ENDPOINT_SLICE, scope, self.plan.patience, fine, |slices| {
             let now = unix_nanos();
             let is_new = slices.values().any(|slice| {
                 slice.pointer("/endpoints/0/addresses/0").and_then(|address| address.as_str()) == Some(&wanted)
@@ -221,10 +314,8 @@ impl Phase<'_> {
 
     fn set_backend(&self, indices: std::ops::Range<u32>, backend: IpAddr) -> Result<()> {
         let patch = json!({ "endpoints": content::endpoints(&[backend]) });
-        for index in indices {
-            self.switch.api.merge(&content::slice_path(index), &patch)?;
-        }
-        Ok(())
+        let patches = indices.map(|index| (content::slice_path(index), patch.clone()));
+        Ok(self.switch.api.merge_all(patches)?)
     }
 
     fn reach(&self, indices: std::ops::Range<u32>, backend: IpAddr, patience: Duration) -> Result<Reached> {

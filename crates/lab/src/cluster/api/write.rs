@@ -19,9 +19,25 @@ impl ApiClient {
     pub fn create_all(
         &self,
         objects: impl Iterator<Item = (String, Value)>,
+        done: impl FnMut(usize),
+    ) -> Result<(), ClusterError> {
+        self.write_all(objects.map(|(path, object)| (Method::POST, path, object)), done)
+    }
+
+    /// Changes objects, many at a time: `(path, fields as [`ApiClient::merge`] takes them)`.
+    ///
+    /// # Errors
+    /// The first that the API server refuses.
+    pub fn merge_all(&self, patches: impl Iterator<Item = (String, Value)>) -> Result<(), ClusterError> {
+        self.write_all(patches.map(|(path, patch)| (Method::PATCH, path, patch)), |_| ())
+    }
+
+    fn write_all(
+        &self,
+        writes: impl Iterator<Item = (Method, String, Value)>,
         mut done: impl FnMut(usize),
     ) -> Result<(), ClusterError> {
-        let writes = futures::stream::iter(objects.map(|(path, object)| self.write(Method::POST, path, object)));
+        let writes = futures::stream::iter(writes.map(|(method, path, object)| self.write(method, path, object)));
         self.runtime.block_on(async {
             let mut writes = writes.buffer_unordered(CONCURRENT_WRITES).enumerate();
             while let Some((index, outcome)) = writes.next().await {
@@ -41,8 +57,7 @@ impl ApiClient {
     }
 
     async fn write(&self, method: Method, path: String, object: Value) -> Result<(), ClusterError> {
-        let content_type =
-            if method == Method::PATCH { "application/merge-patch+json" } else { "application/json" };
+        let content_type = if method == Method::PATCH { "application/merge-patch+json" } else { "application/json" };
         let what = format!("take {method} {path}");
         let request = Request::builder()
             .method(method)
