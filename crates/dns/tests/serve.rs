@@ -181,6 +181,18 @@ async fn answers_come_from_the_address_that_was_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn clients_of_both_families_are_answered_in_turn() {
+    let run = tempfile::tempdir().unwrap();
+    let server = start(config(&run, &[]), &["127.0.0.1", "[::1]"]);
+    for round in 0..40 {
+        for at in &server.addresses {
+            assert_eq!(ask(*at, "localhost").await[7], 1, "{at}, round {round}");
+        }
+    }
+    server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn queries_on_one_connection_are_answered_in_order_without_waiting() {
     let run = tempfile::tempdir().unwrap();
     let _agent = agent(&run);

@@ -26,7 +26,9 @@ pub struct Batch {
     answer_lengths: [usize; BATCH],
     answer_peers: [Option<SockaddrStorage>; BATCH],
     answered: usize,
-    receive_headers: MultiHeaders<SockaddrStorage>,
+    /// One for each family: the kernel leaves the length of the last sender's address in
+    /// them, and takes it as the room for the next.
+    receive_headers: [MultiHeaders<SockaddrStorage>; 2],
     send_headers: MultiHeaders<SockaddrStorage>,
 }
 
@@ -45,15 +47,17 @@ impl Batch {
             answer_lengths: [0; BATCH],
             answer_peers: [None; BATCH],
             answered: 0,
-            receive_headers: MultiHeaders::preallocate(BATCH, None),
+            receive_headers: [MultiHeaders::preallocate(BATCH, None), MultiHeaders::preallocate(BATCH, None)],
             send_headers: MultiHeaders::preallocate(BATCH, None),
         }
     }
 
     /// Takes what waits at a socket, without waiting; tells how many datagrams.
-    pub fn receive(&mut self, socket: &impl AsRawFd) -> usize {
+    pub fn receive(&mut self, socket: &impl AsRawFd, ipv6: bool) -> usize {
         let Self { queries, lengths, peers, receive_headers, received, .. } = self;
         *received = 0;
+        let [v4_headers, v6_headers] = receive_headers;
+        let receive_headers = if ipv6 { v6_headers } else { v4_headers };
         let mut slices = queries.each_mut().map(|query| [IoSliceMut::new(query)]);
         let outcome = recvmmsg(socket.as_raw_fd(), receive_headers, slices.iter_mut(), MsgFlags::MSG_DONTWAIT, None);
         let Ok(messages) = outcome else { return 0 };

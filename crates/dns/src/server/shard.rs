@@ -80,6 +80,8 @@ pub struct Shard {
     server: Arc<Server>,
     counters: Arc<Counters>,
     sockets: Vec<UdpSocket>,
+    /// Which of them are of IPv6.
+    ipv6: Vec<bool>,
     upstream_sockets: HashMap<(usize, u8), UdpSocket>,
     forwarder: Forwarder<Waiter>,
     dialer: Dialer,
@@ -155,6 +157,7 @@ impl Shard {
         Ok(Self {
             server,
             counters: Arc::new(Counters::default()),
+            ipv6: sockets.iter().map(|socket| socket.local_addr().is_ok_and(|at| at.is_ipv6())).collect(),
             sockets,
             upstream_sockets: HashMap::new(),
             forwarder: forwarder.for_waiters(),
@@ -256,7 +259,7 @@ impl Shard {
 
     fn serve_batch(&mut self, batch: &mut Batch, socket: usize) -> usize {
         let Some(from) = self.sockets.get(socket) else { return 0 };
-        let received = batch.receive(from);
+        let received = batch.receive(from, self.ipv6.get(socket).copied().unwrap_or_default());
         if received == 0 {
             return 0;
         }
