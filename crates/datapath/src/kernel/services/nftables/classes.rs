@@ -51,7 +51,7 @@ impl Classes {
         for class in programmed.classes() {
             let known = self.known.entry(class).or_insert_with(|| {
                 let number = self.next;
-                self.next = number.checked_add(1).unwrap_or(UNTRANSLATED + 1);
+                self.next = if number >= u32::MAX >> 1 { UNTRANSLATED + 1 } else { number + 1 };
                 self.unmade.push(class);
                 Known { number, uses: 0 }
             });

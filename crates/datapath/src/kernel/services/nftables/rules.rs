@@ -190,19 +190,28 @@ pub(super) fn base_rules(sources: NodeSources) -> Vec<Rule> {
         for purpose in ["Translate for packets from elsewhere", "Once more, in case of a change meanwhile"] {
             let chosen = family.of_strangers(family.only(rule("prerouting", purpose)));
             let found = family.load_place(chosen).find(PLACE, family.set(Purpose::Outside), CLASS);
-            rules.push(found.follow(CLASS, family.set(Purpose::OutsideClasses)));
+            rules.push(follow_class(found, family.set(Purpose::OutsideClasses)));
         }
         for chain in ["prerouting", "output"] {
             for purpose in ["Translate", "Once more, in case of a change meanwhile"] {
                 let found = family.load_place(family.only(rule(chain, purpose)));
                 let found = found.find(PLACE, family.set(Purpose::Frontends), CLASS);
-                rules.push(found.follow(CLASS, family.set(Purpose::InsideClasses)));
+                rules.push(follow_class(found, family.set(Purpose::InsideClasses)));
             }
         }
         rules.extend(forward_rules(family));
         rules.extend(postrouting_rules(family, sources));
     }
     rules
+}
+
+/// Goes to the chain of the class that was found. By way of a copy of two registers, the class
+/// being the second: the `nft` program (1.0.6) aborts when it is to show a map that leads to
+/// several values of which the first leads further, and passes over a register it does not know.
+fn follow_class(found: Rule, classes: SetId) -> Rule {
+    let before = Register(CLASS.0 - 1);
+    let found = found.meta(before, Meta::NfProto).mask(before, SET_COPY, &[0xff; 8]);
+    found.follow(SET_COPY.after(1), classes)
 }
 
 fn range_rules(family: Family) -> Vec<Rule> {

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use seaway_services::plan::Algorithm;
+
 use super::super::ServiceGuard;
 use super::world::*;
 use crate::ServiceDatapath as _;
@@ -157,4 +159,25 @@ fn the_guard_works_by_itself() {
         vec![]
     );
     assert!(!world.node.exec("nft list tables").contains("inet seaway"));
+}
+
+#[test]
+fn other_peoples_nft_program_can_list_our_tables() {
+    let world = World::new();
+    let server = world.pod(2);
+    for (v6, place) in [(false, PLACE), (true, "fd96::51")] {
+        for (number, algorithm) in
+            [Algorithm::Random, Algorithm::RoundRobin, Algorithm::SourceHash, Algorithm::Maglev].into_iter().enumerate()
+        {
+            for affinity in [None, Some(60)] {
+                let port = 80 + u16::try_from(number).unwrap() + if affinity.is_some() { 100 } else { 0 };
+                let name = format!("web-{v6}-{port}");
+                world.set(vec![changed(plan(&name, place, port, vec![server.backend(v6, 8080)]), |frontend| {
+                    frontend.algorithm = algorithm;
+                    frontend.affinity_timeout_seconds = affinity;
+                })]);
+            }
+        }
+    }
+    world.node.exec("nft list ruleset");
 }
