@@ -30,13 +30,17 @@ fn objects(addresses: &[IpAddr]) -> Result<Vec<Value>, ClusterError> {
         if object["kind"] == "ConfigMap" {
             let configuration = json!({ "dns": { "domain": CLUSTER_DOMAIN, "serviceAddresses": addresses } });
             // JSON is YAML.
-            object["data"]["config.yaml"] = json!(configuration.to_string());
+            if let Some(field) = object.pointer_mut("/data/config.yaml") {
+                *field = json!(configuration.to_string());
+            }
         }
-        if object["kind"] == "Service" {
-            object["spec"]["clusterIP"] = json!(addresses.first());
-            object["spec"]["clusterIPs"] = json!(addresses);
-            object["spec"]["ipFamilies"] = json!(families);
-            object["spec"]["ipFamilyPolicy"] = json!(policy);
+        if object["kind"] == "Service"
+            && let Some(fields) = object.get_mut("spec").and_then(Value::as_object_mut)
+        {
+            fields.insert("clusterIP".to_owned(), json!(addresses.first()));
+            fields.insert("clusterIPs".to_owned(), json!(addresses));
+            fields.insert("ipFamilies".to_owned(), json!(families));
+            fields.insert("ipFamilyPolicy".to_owned(), json!(policy));
         }
     }
     Ok(objects)
