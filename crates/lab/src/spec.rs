@@ -92,7 +92,7 @@ impl Default for LabSpec {
             network: NetworkChoice::Seaway,
             seaway: SeawayChoices::default(),
             services: ServicesChoice::Seaway,
-            dns: DnsChoice::Coredns,
+            dns: DnsChoice::Seaway,
         }
     }
 }
@@ -116,13 +116,16 @@ impl LabSpec {
         serde_saphyr::from_str(text).map_err(|error| error.to_string())
     }
 
-    /// Chooses what goes with the network where the default does not: Seaway's agents serve Services
-    /// where Seaway is the network; elsewhere kube-proxy does.
+    /// Chooses what goes with the network where the default does not: Seaway serves Services and DNS
+    /// where its agents are; elsewhere kube-proxy and CoreDNS do.
     #[must_use]
     pub fn settled(&self) -> Self {
         let mut settled = self.clone();
         if self.network != NetworkChoice::Seaway && self.services.is_seaway() {
             settled.services = ServicesChoice::KubeProxy(ProxyMode::Nftables);
+        }
+        if self.network != NetworkChoice::Seaway && self.dns == DnsChoice::Seaway {
+            settled.dns = DnsChoice::Coredns;
         }
         settled
     }
