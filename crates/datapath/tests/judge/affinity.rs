@@ -44,8 +44,10 @@ impl Kept {
         let place = (service.clone(), probe.to, probe.port, probe.protocol, client);
         let before =
             [self.by_port.insert((service, probe.protocol, client), backend), self.by_place.insert(place, backend)];
-        // Whether a process is one client, or one for each address it uses, is not settled.
-        let is_settled = probe.client != Client::Process || before[0] == before[1];
+        // Whether all places of a port remember together (nftables, kube-proxy) or each for itself (eBPF),
+        // and whether a process is one client or one for each address, is free: only where both agree
+        // is there a backend to keep.
+        let is_settled = before[0] == before[1];
         let before = before.into_iter().flatten().filter(|_| is_settled);
         let serving: Vec<SocketAddr> = before.filter(|before| to.contains(before)).collect();
         if serving.is_empty() || serving.contains(&backend) {

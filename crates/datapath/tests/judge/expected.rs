@@ -16,6 +16,8 @@ pub(crate) enum Expected {
         hidden: bool,
         /// The client keeps its backend.
         sticky: bool,
+        /// A backend of another node may answer the client directly, and none sees the node.
+        direct: bool,
     },
     /// Refused: TCP reset or ICMP port unreachable.
     Refused,
@@ -30,11 +32,14 @@ pub(crate) enum Expected {
 impl From<&Outcome> for Expected {
     fn from(outcome: &Outcome) -> Self {
         match outcome {
-            Outcome::Backends { backends, hide_client, affinity_timeout_seconds, .. } => Expected::Backends {
-                to: backends.iter().map(|one| SocketAddr::new(one.address, one.port)).collect(),
-                hidden: *hide_client,
-                sticky: affinity_timeout_seconds.is_some(),
-            },
+            Outcome::Backends { backends, hide_client, affinity_timeout_seconds, direct_return, .. } => {
+                Expected::Backends {
+                    to: backends.iter().map(|one| SocketAddr::new(one.address, one.port)).collect(),
+                    hidden: *hide_client,
+                    sticky: affinity_timeout_seconds.is_some(),
+                    direct: *direct_return,
+                }
+            }
             Outcome::RejectNoEndpoints | Outcome::RejectNoSuchPort => Expected::Refused,
             Outcome::DropNoLocalEndpoints | Outcome::DropUnassignedAddress | Outcome::DropOutsideSourceRanges => {
                 Expected::Silence

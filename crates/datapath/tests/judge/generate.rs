@@ -15,6 +15,9 @@ use crate::random::Random;
 use crate::world::cluster::Cluster;
 use crate::world::scenario::{JudgedNode, Round, Scenario};
 
+pub(crate) use endpoints::plain_endpoint;
+pub(crate) use services::plain_service;
+
 /// How large a scenario is.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Size {

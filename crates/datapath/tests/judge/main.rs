@@ -21,6 +21,8 @@
 
 mod affinity;
 mod court;
+mod distribution;
+mod ebpf;
 mod expected;
 mod generate;
 mod oracle;
@@ -30,20 +32,15 @@ mod programmed;
 mod random;
 mod world;
 
-use std::net::SocketAddr;
-
 use court::Docket;
 use expected::Expected;
 use generate::Size;
 use packets::node::Node;
 use programmed::Programmed;
-use seaway_datapath::kernel::bpf::ServiceTables;
-use seaway_datapath::kernel::services::ebpf::EbpfServices;
+use seaway_datapath::ServiceDatapath;
 use seaway_datapath::kernel::services::nftables::NftablesServices;
-use seaway_datapath::{Options, ServiceDatapath};
-use seaway_services::FrontendAddress;
-use world::addresses::loopback;
-use world::scenario::Probe;
+use world::addresses::{Kind, loopback};
+use world::scenario::Client;
 
 /// What is judged when nobody says otherwise.
 fn docket(cases: u64, size: Size) -> Docket {
@@ -60,15 +57,12 @@ fn docket(cases: u64, size: Size) -> Docket {
 
 #[test]
 fn plans_say_what_the_objects_say() {
-    court::hold(&mut plans::Plans, docket(20_000, Size { services: 30, rounds: 5, probes: 100 }));
+    court::hold(&mut plans::Plans, docket(40_000, Size { services: 30, rounds: 5, probes: 100 }));
 }
 
 #[test]
 fn nftables_does_what_the_plans_say() {
-    let open = |_: &Node| -> Box<dyn ServiceDatapath> {
-        Box::new(NftablesServices::open("/proc/sys".into()).expect("opening nftables"))
-    };
-    let mut judge = Programmed::new("nftables", open).that_owes(|_, probe, expected| {
+    let mut judge = Programmed::new("nftables", open_nftables).that_owes(|_, probe, expected| {
         // IPv6 has nothing like `route_localnet`: a packet from ::1 cannot leave the host.
         Some(if probe.to == loopback(false) { Expected::Untouched } else { expected })
     });
@@ -77,25 +71,24 @@ fn nftables_does_what_the_plans_say() {
 
 #[test]
 fn ebpf_sockets_do_what_the_plans_say() {
-    let mut judge = Programmed::new("eBPF sockets", open_ebpf).of_sockets().that_owes(|plans, probe, expected| {
-        // The host stack cannot tell whom a socket called that now calls a backend's address. When
-        // another Service claims just that place, either may win.
-        let is_place = |backend: &SocketAddr| {
-            let frontends = plans.iter().flat_map(|plan| &plan.frontends);
-            frontends
-                .filter(|one| one.protocol == probe.protocol && one.port == backend.port())
-                .any(|one| one.at == FrontendAddress::Ip(backend.ip()))
-        };
-        let is_settled = !matches!(&expected, Expected::Backends { to, .. } if to.iter().any(is_place));
-        is_settled.then_some(expected)
-    });
+    let mut judge = Programmed::new("eBPF sockets", ebpf::open_sockets).of_sockets().that_owes(ebpf::owes);
     court::hold(&mut judge, docket(20_000, Size { services: 30, rounds: 5, probes: 150 }));
 }
 
-fn open_ebpf(node: &Node) -> Box<dyn ServiceDatapath> {
-    let mut options = Options::default();
-    options.cgroup_root = node.cgroup().expect("a node with sockets");
-    options.fast_path.service_tables =
-        ServiceTables { affine_clients: 1024, datagram_peers: 1024, ..ServiceTables::default() };
-    Box::new(EbpfServices::open(&options).expect("opening eBPF"))
+#[test]
+fn nftables_spreads_connections() {
+    let mut node = Node::new();
+    let mut services = open_nftables(&node);
+    distribution::check(&mut node, services.as_mut(), |number| Client::Elsewhere(Kind::Outside, number));
+}
+
+#[test]
+fn ebpf_spreads_packets() {
+    let mut node = Node::with_links();
+    let mut services = ebpf::open_packets(&node);
+    distribution::check(&mut node, services.as_mut(), |number| Client::Elsewhere(Kind::Outside, number));
+}
+
+fn open_nftables(_node: &Node) -> Box<dyn ServiceDatapath> {
+    Box::new(NftablesServices::open("/proc/sys".into()).expect("opening nftables"))
 }

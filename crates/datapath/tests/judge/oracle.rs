@@ -140,7 +140,10 @@ fn at_port(
         return Expected::Silence;
     }
     let hidden = !inside && policy == TrafficPolicy::Cluster;
-    Expected::Backends { to, hidden, sticky: service.affinity_timeout_seconds.is_some() }
+    let direct = !inside
+        && way != Way::Cluster
+        && service.annotations.get("seaway.dev/forwarding").is_some_and(|value| value == "dsr");
+    Expected::Backends { to, hidden, sticky: service.affinity_timeout_seconds.is_some(), direct }
 }
 
 fn is_admitted(service: &Service, client: IpAddr) -> bool {

@@ -75,7 +75,7 @@ fn endpoint_port(random: &mut Random, port: &seaway_model::service::ServicePort)
 }
 
 /// A ready endpoint.
-fn plain_endpoint(address: IpAddr, node: Option<&str>) -> Endpoint {
+pub(crate) fn plain_endpoint(address: IpAddr, node: Option<&str>) -> Endpoint {
     Endpoint {
         addresses: vec![address],
         ready: true,

@@ -39,7 +39,7 @@ pub(super) fn with_slices(random: &mut Random, number: u8) -> Vec<ServiceChange>
 }
 
 /// A ClusterIP Service that asks for nothing special.
-fn plain_service(cluster_ips: Vec<IpAddr>) -> Service {
+pub(crate) fn plain_service(cluster_ips: Vec<IpAddr>) -> Service {
     Service {
         uid: "uid".to_owned(),
         created_at_seconds: 1,

@@ -3,10 +3,8 @@
 
 use std::fmt;
 use std::fs;
-use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
@@ -14,7 +12,7 @@ use nix::sched::{CloneFlags, CpuSet, sched_getaffinity, sched_setaffinity, unsha
 use nix::unistd::Pid;
 use seaway_model::Protocol;
 
-use super::device::Device;
+use super::device::{Device, ip};
 use super::frame::{self, Flow, Seen};
 use super::local::Local;
 use super::sockets::{Call, Cgroup};
@@ -37,9 +35,9 @@ const SETTINGS: [(&str, &str); 11] = [
     ("net/ipv6/conf/default/accept_dad", "0"),
 ];
 /// Name of the device that pods are behind.
-const PODS: &str = "pods";
+pub(crate) const PODS: &str = "pods";
 /// Name of the device that all else is behind.
-const WORLD: &str = "world";
+pub(crate) const WORLD: &str = "world";
 
 /// The judged node.
 #[derive(Debug)]
@@ -86,8 +84,18 @@ pub(crate) struct Observed {
 impl Node {
     /// Puts the calling thread into new namespaces and builds the node there.
     pub(crate) fn new() -> Self {
+        Self::with(Device::new)
+    }
+
+    /// A node whose processes use sockets, and whose pods have links that programs serve.
+    pub(crate) fn with_links() -> Self {
+        let node = Self::with(Device::with_far_end);
+        Self { cgroup: Some(Cgroup::enter()), ..node }
+    }
+
+    fn with(pods: fn(&str) -> Device) -> Self {
         enter();
-        let (pods, world) = (Device::new(PODS), Device::new(WORLD));
+        let (pods, world) = (pods(PODS), Device::new(WORLD));
         for (setting, value) in SETTINGS {
             let path = format!("/proc/sys/{setting}");
             if fs::exists(&path).unwrap_or(false) {
@@ -208,15 +216,6 @@ fn links() -> Vec<String> {
     lines.push(format!("route add default via 169.254.1.2 dev {WORLD} onlink"));
     lines.push(format!("route add ::/0 via fe80::2 dev {WORLD} onlink"));
     lines
-}
-
-fn ip(lines: &[String]) {
-    let mut program =
-        Command::new("ip").args(["-batch", "-"]).stdin(Stdio::piped()).spawn().expect("ip(8) of iproute2");
-    let mut input = program.stdin.take().expect("its input");
-    input.write_all(lines.join("\n").as_bytes()).expect("writing to ip");
-    drop(input);
-    assert!(program.wait().expect("ip ends").success(), "ip -batch: {lines:#?}");
 }
 
 // === impl Observed ===
