@@ -108,11 +108,9 @@ impl Diagnose for CliError {
             Self::Answer { .. } => "use the seaway program of the same version as the agent".to_owned(),
             Self::Refused { source } => source.fix.clone(),
             Self::Output { .. } => "check that the disk or terminal behind the output has room".to_owned(),
-            Self::NoDns { .. } => {
-                "run this on a node where seaway-dns runs, or name its address with --admin; \
+            Self::NoDns { .. } => "run this on a node where seaway-dns runs, or name its address with --admin; \
                  `kubectl -n kube-system logs ds/seaway-dns` says more"
-                    .to_owned()
-            }
+                .to_owned(),
             Self::StillNotReady { .. } => {
                 "`seaway status` lists all problems; `kubectl -n seaway-system logs ds/seaway-agent` says more"
                     .to_owned()

@@ -18,7 +18,10 @@ use seaway_datapath::KernelSupport;
 
 pub use error::CliError;
 pub use output::{Format, Output};
-pub use verb::{AuditArguments, CheckArguments, DnsStatsArguments, DnsVerb, MonitorArguments, QueryArguments, ServiceArguments, StatusArguments};
+pub use verb::{
+    AuditArguments, CheckArguments, DnsStatsArguments, DnsVerb, MonitorArguments, QueryArguments, ServiceArguments,
+    StatusArguments,
+};
 
 /// What a verb found, beside having run without an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

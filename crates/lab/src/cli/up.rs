@@ -49,10 +49,10 @@ pub(super) struct UpArgs {
     /// Where Seaway's pod addresses come from: pools or nodePodCIDRs.
     #[arg(long)]
     ipam: Option<IpamChoice>,
-    /// Who makes Services work: kube-proxy, kube-proxy:nftables, kube-proxy:iptables or none.
+    /// Who makes Services work: seaway (with --network seaway), kube-proxy, kube-proxy:nftables, kube-proxy:iptables or none.
     #[arg(long)]
     services: Option<ServicesChoice>,
-    /// Who answers DNS questions: coredns or none.
+    /// Who answers DNS questions: seaway (with --network seaway), coredns or none.
     #[arg(long)]
     dns: Option<DnsChoice>,
     /// Folder with Kubernetes release binaries, 1.34 to 1.36; built from source otherwise.

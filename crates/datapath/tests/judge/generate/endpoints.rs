@@ -51,7 +51,7 @@ pub(super) fn changed_slice(random: &mut Random, number: u8, service: &Service) 
 }
 
 fn slice(random: &mut Random, number: u8, service: &Service, which: u8, hints: Hints) -> EndpointSlice {
-    let ipv4 = which % 2 == 0;
+    let ipv4 = which.is_multiple_of(2);
     let count = if random.percent(15) { 0 } else { random.small(1..6) };
     EndpointSlice {
         service: Some(named(number).name).filter(|_| !random.percent(2)),

@@ -88,7 +88,7 @@ impl Call {
         bind(number_in, &SockaddrStorage::from(SocketAddr::new(any, from_port))).expect("a free port");
         let to = SockaddrStorage::from(to);
         let payload = number.to_be_bytes();
-        let is_connected = protocol == Protocol::Tcp || number % 2 == 0;
+        let is_connected = protocol == Protocol::Tcp || number.is_multiple_of(2);
         let result = match (protocol, is_connected) {
             (Protocol::Tcp, _) => connect(number_in, &to),
             (_, true) => connect(number_in, &to).and_then(|()| send(number_in, &payload, MsgFlags::empty()).map(drop)),

@@ -141,9 +141,11 @@ pub(super) fn connections_key(id: u32, backend: &Backend) -> ConnectionsKey {
     ConnectionsKey { service_id: id, port: backend.port.to_be(), pad: 0, address: abi::map_address(backend.address) }
 }
 
-/// The keys of a frontend's source ranges.
+/// The keys of a frontend's source ranges. Those of the other family admit nobody here: as keys,
+/// `::/0` would hold every mapped IPv4 address.
 pub(super) fn source_range_keys(frontend: &Frontend, id: u32) -> Vec<SourceRangeKey> {
-    frontend.source_ranges.iter().map(|range| source_range_key(range, id)).collect()
+    let same_family = |range: &&IpNet| range.addr().is_ipv4() == frontend.at.is_ipv4();
+    frontend.source_ranges.iter().filter(same_family).map(|range| source_range_key(range, id)).collect()
 }
 
 fn source_range_key(range: &IpNet, id: u32) -> SourceRangeKey {

@@ -127,6 +127,8 @@ fn source_ranges_see_the_client_and_guard_nothing_else() {
     let (vip, port) = (at(VIPS[0], 80), SocketAddr::new(node(1, true), NODE_PORT));
     assert_eq!(tcp(&cluster.client, vip, 1), Err(std::io::ErrorKind::TimedOut));
     assert_eq!(dropped(&cluster, DropReason::ServiceSourceRefused), 1);
+    near.apply(web().source_range("::/0").build());
+    assert_eq!(tcp(&cluster.client, vip, 1), Err(std::io::ErrorKind::TimedOut), "no IPv4 client is in an IPv6 range");
     assert!(tcp(&cluster.client, port, 1).is_ok(), "NodePorts have none");
     near.apply(web().source_range("192.0.2.8/30").build());
     assert!(tcp(&cluster.client, vip, 1).is_ok(), "{}", cluster.drops());

@@ -12,8 +12,8 @@ use nix::mount::{MsFlags, mount};
 use seaway_services::plan::{PlanChange, ServicePlan};
 
 use super::super::EbpfServices;
-use crate::kernel::bpf::{ServicePackets, ServiceTables};
 use crate::kernel::bpf::tests::namespaces::{Namespace, Running};
+use crate::kernel::bpf::{ServicePackets, ServiceTables};
 use crate::{Difference, Options, ServiceDatapath as _, ServiceNode, ServiceReport};
 
 /// What arrives does so within this time.
