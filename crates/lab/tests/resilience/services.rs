@@ -229,6 +229,11 @@ fn set_backend_of_n1(lab: &Lab, backend: &str) {
         serde_json::from_slice::<Value>(&output.stdout).is_ok_and(|status| status["backend"] == backend)
     });
     lab.wait_for_agents();
+    // The old data path serves until the new one is complete.
+    wait_until(&format!("n1 serves Services by {backend}"), || {
+        let table = lab.run(&["exec", "n1", "--", "nft", "list", "table", "inet", "seaway-services"]);
+        table.status.success() == (backend == "nftables")
+    });
 }
 
 fn answering(port: u16) -> Value {

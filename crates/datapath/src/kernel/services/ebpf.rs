@@ -129,11 +129,12 @@ impl ServiceDatapath for EbpfServices {
         let removed = leftovers.sweep(&self.tables, live_sets, &live_frontends, &kept)?;
         self.state.used = self.state.used.minus(&removed);
         self.guard.synced()?;
-        nftables::remove_translation()?;
+        // First the new, then the old: somebody translates at every moment.
         if self.attach_when_synced {
             self.programs.attach()?;
             self.attach_when_synced = false;
         }
+        nftables::remove_translation()?;
         // Backends that went while no agent lived.
         let strays = closing::strays(&self.tables, &self.state)?;
         let closed_connections = self.close_sockets(&strays);
