@@ -94,23 +94,12 @@ fn service(name: &str, address: &str, health_port: Option<u16>) -> [ServiceChang
             app_protocol: None,
         }],
         endpoints: vec![endpoint],
-        ..empty_slice()
     };
     let slice_name = SliceRef { namespace: "shop".into(), name: format!("{name}-1") };
     [
         ServiceChange::Service { of, now: Some(Arc::new(now)) },
         ServiceChange::Slice { of: slice_name, now: Some(Arc::new(slice)) },
     ]
-}
-
-fn empty_slice() -> EndpointSlice {
-    EndpointSlice {
-        changed_at_milliseconds: None,
-        service: None,
-        address_type: AddressType::IPv4,
-        ports: Vec::new(),
-        endpoints: Vec::new(),
-    }
 }
 
 impl World {
