@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use seaway_model::agent_api::PENDING_DELETES_DIRECTORY;
+use seaway_model::feed::NAMES_FILE;
 use seaway_runtime::AgentConfig;
 use seaway_runtime::config::Paths;
 
@@ -66,12 +67,13 @@ fn remove_data_path(config: &AgentConfig) -> Result<(), AgentError> {
     datapath.uninstall().map_err(|errors| AgentError::Leftovers { failures: vec![errors.to_string()] })
 }
 
-fn remove_own_files(paths: &Paths) -> [Result<(), AgentError>; 4] {
+fn remove_own_files(paths: &Paths) -> [Result<(), AgentError>; 5] {
     let run = &paths.run;
     [
         remove_directory(&run.join(PENDING_DELETES_DIRECTORY), |path| fs::remove_dir_all(path)),
         remove(&run.join("agent.sock")),
         remove(&run.join("agent.lock")),
+        remove(&run.join(NAMES_FILE)),
         // Empty now, unless another daemon of the node uses it too.
         remove_directory(run, |path| fs::remove_dir(path)),
     ]

@@ -39,7 +39,7 @@ use crate::zone::{Builder, Index, PodNames, ZoneSettings};
 pub mod resolv_conf;
 
 /// Name of the file with the names of the cluster, in the run directory.
-const STATE_FILE: &str = "dns-names.json";
+const STATE_FILE: &str = seaway_model::feed::NAMES_FILE;
 
 /// Says that this server is ready, and not the one it replaces on the same addresses:
 /// a file in a directory that no other container sees.

@@ -17,6 +17,10 @@ use crate::ids::{NodeName, PodRef};
 use crate::service::{EndpointSlice, Service, ServiceRef, SliceRef};
 use crate::snapshot::{Namespace, Node, Pod};
 
+/// File beside the agent's socket in which the DNS server of the node keeps the names it last knew,
+/// to answer with when it starts while no agent does.
+pub const NAMES_FILE: &str = "dns-names.json";
+
 /// Something a follower must know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "change", rename_all = "camelCase")]
