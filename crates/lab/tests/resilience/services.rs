@@ -113,7 +113,9 @@ impl Shop {
     }
 
     fn close(self, lab: &Lab) {
-        lab.kubectl(&["delete", "service/shop", "deployment/shop", "pod/asks", "pod/asks-on-host", "--timeout=120s"]);
+        // With its pods, which take their time to end.
+        lab.kubectl(&["delete", "deployment", "shop", "--cascade=foreground", "--timeout=120s"]);
+        lab.kubectl(&["delete", "service/shop", "pod/asks", "pod/asks-on-host", "--timeout=120s"]);
     }
 }
 
