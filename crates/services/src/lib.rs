@@ -5,7 +5,6 @@
 //! endpoint why it is in or out.
 
 pub mod annotations;
-pub mod cases;
 mod compile;
 mod endpoints;
 #[cfg(test)]
