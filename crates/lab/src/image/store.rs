@@ -189,10 +189,18 @@ impl ImageStore {
 
     /// Takes a lock of the store; it is released when the file is dropped.
     pub(crate) fn lock(&self, name: &str) -> Result<File, ImageError> {
+        self.lock_as(name, rustix::fs::FlockOperation::LockExclusive)
+    }
+
+    /// Keeps others from changing the store's images, but not from reading them.
+    pub(crate) fn hold(&self) -> Result<File, ImageError> {
+        self.lock_as("lock", rustix::fs::FlockOperation::LockShared)
+    }
+
+    fn lock_as(&self, name: &str, operation: rustix::fs::FlockOperation) -> Result<File, ImageError> {
         let path = self.directory.join(name);
         let file = File::create(&path).map_err(ImageError::store("create", &path))?;
-        rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive)
-            .map_err(|errno| ImageError::store("lock", &path)(errno.into()))?;
+        rustix::fs::flock(&file, operation).map_err(|errno| ImageError::store("lock", &path)(errno.into()))?;
         Ok(file)
     }
 

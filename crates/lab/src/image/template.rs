@@ -66,9 +66,11 @@ pub struct Template {
 impl ImageStore {
     /// Unpacks these images, or finds them unpacked.
     pub fn template(&self, names: &[ImageName], programs: &ContainerdPrograms) -> Result<Template, ImageError> {
+        let _lock = self.lock("templates.lock")?;
+        // Another lab may bring newer images of these names: their blobs must not go while they are read.
+        let _images = self.hold()?;
         let images = self.resolve(names)?;
         let directory = self.templates().join(key(&images));
-        let _lock = self.lock("templates.lock")?;
         if !directory.exists() {
             self.unpack(&images, programs, &directory)?;
         }

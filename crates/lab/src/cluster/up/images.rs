@@ -26,6 +26,8 @@ impl Up<'_> {
         if programs.seaway.with_file_name("bookinfo").is_file() {
             wanted.push(Builtin::Bookinfo);
         }
+        // Until they are unpacked: another lab that comes up now may be of other programs.
+        let _ours = store.lock("builtin.lock")?;
         store.ensure_builtin(&wanted, &programs)?;
         let containerd = ContainerdPrograms {
             containerd: self.programs.path("containerd")?.to_owned(),

@@ -241,3 +241,37 @@ proptest! {
         let _ = load(&Files::default().with("index.json", text).tar());
     }
 }
+
+#[test]
+fn blobs_stay_while_somebody_reads_images() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = ImageStore::open(&directory.path().join("store")).unwrap();
+    let load = |files: &Files, file: &str| {
+        let archive = directory.path().join(file);
+        fs::write(&archive, files.tar()).unwrap();
+        store.load(&archive, None).unwrap()
+    };
+    let old = load(&Files::oci(|_, _| ()), "old.tar");
+    let replacement = Files::oci(|document, value| {
+        if document == "config" {
+            value["author"] = json!("someone else");
+        }
+    });
+
+    let reading = store.hold().unwrap();
+    let (started, starts) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        let replacing = scope.spawn(|| {
+            started.send(()).unwrap();
+            load(&replacement, "new.tar")
+        });
+        starts.recv().unwrap();
+        // Whether the other thread got anywhere yet or not: what is held can be read to the end.
+        for _ in 0..200 {
+            store.export(&old, std::io::sink()).unwrap();
+        }
+        drop(reading);
+        assert_ne!(replacing.join().unwrap(), old);
+    });
+    assert!(store.export(&old, std::io::sink()).is_err(), "the old image is gone now");
+}
