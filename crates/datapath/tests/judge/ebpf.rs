@@ -1,5 +1,5 @@
 //! The eBPF data path, opened for judgement: programs for sockets alone, or with those for packets
-//! where they enter the node.
+//! where they enter the node: from elsewhere, and from pods.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -10,17 +10,18 @@ use seaway_datapath::services::ServiceUsage;
 use seaway_datapath::{
     DatapathError, DatapathErrors, Difference, Options, ServiceDatapath, ServiceNode, ServiceReport,
 };
-use seaway_model::abi;
+use seaway_model::{Protocol, abi};
 use seaway_services::FrontendAddress;
 use seaway_services::plan::{PlanChange, ServicePlan};
 
 use crate::expected::Expected;
 use crate::packets::device::Device;
 use crate::packets::node::{Node, PODS, WORLD};
+use crate::programmed::Served;
 use crate::world::addresses::{HERE, Kind, address};
-use crate::world::scenario::Probe;
+use crate::world::scenario::{Client, Probe};
 
-/// Sockets and packets from elsewhere.
+/// Sockets, packets from elsewhere, and packets of pods.
 struct Whole {
     services: EbpfServices,
     fast_path: FastPath,
@@ -28,25 +29,45 @@ struct Whole {
 }
 
 /// Programs for sockets.
-pub(crate) fn open_sockets(node: &Node) -> Box<dyn ServiceDatapath> {
+pub(crate) fn open_sockets(node: &Node) -> Box<dyn Served> {
     Box::new(EbpfServices::open(&options(node)).expect("opening eBPF"))
 }
 
-/// Programs for sockets, and for packets that enter by the device to elsewhere.
-pub(crate) fn open_packets(node: &Node) -> Box<dyn ServiceDatapath> {
+/// Programs for sockets, and for packets that enter by the device to elsewhere and by the pods' link.
+pub(crate) fn open_packets(node: &Node) -> Box<dyn Served> {
     let options = options(node);
     let (mut fast_path, _) =
         FastPath::load_or_adopt(&options.pin_dir, &options.fast_path).expect("loading programs for packets");
     let services = EbpfServices::open(&options).expect("opening eBPF");
     let device = if_nametoindex(WORLD).expect("the device");
     fast_path.attach_underlay(device).expect("attaching programs");
-    fast_path.set_endpoints(&endpoints(), &[]).expect("telling the pods");
+    fast_path.attach_pod_link(pods_device(), &link_of(1), &endpoints()).expect("attaching programs to the pods' link");
     Box::new(Whole { services, fast_path, options })
+}
+
+fn pods_device() -> u32 {
+    if_nametoindex(PODS).expect("the device")
+}
+
+/// What the link of all pods may send while this one sends.
+fn link_of(pod: u8) -> abi::Link {
+    let (IpAddr::V4(ipv4), IpAddr::V6(ipv6)) =
+        (address(Kind::Pod(HERE), pod, true), address(Kind::Pod(HERE), pod, false))
+    else {
+        panic!("an address of each family")
+    };
+    abi::Link {
+        endpoint_id: pod.into(),
+        pod_mac: Device::NEIGHBOR_MAC,
+        flags: 0,
+        ipv4: ipv4.octets(),
+        ipv6: ipv6.octets(),
+    }
 }
 
 /// The pods of the node, all on one link.
 fn endpoints() -> Vec<(IpAddr, abi::Endpoint)> {
-    let interface_index = if_nametoindex(PODS).expect("the device");
+    let interface_index = pods_device();
     let endpoint = |number: u8| abi::Endpoint {
         interface_index,
         id: number.into(),
@@ -78,7 +99,20 @@ pub(crate) fn owes(plans: &[&ServicePlan], probe: &Probe, expected: Expected) ->
     is_settled.then_some(expected)
 }
 
+/// Packets of processes that bypass sockets are not served; this kernel has no sockets of SCTP.
+pub(crate) fn asks(probe: Probe) -> Option<Probe> {
+    (probe.client != Client::Process || probe.protocol != Protocol::Sctp).then_some(probe)
+}
+
 // === impl Whole ===
+
+impl Served for EbpfServices {}
+
+impl Served for Whole {
+    fn pod_sends(&mut self, pod: u8) {
+        self.fast_path.attach_pod_link(pods_device(), &link_of(pod), &[]).expect("telling which pod sends");
+    }
+}
 
 impl ServiceDatapath for Whole {
     fn set_node(&mut self, node: &ServiceNode) -> Result<(), DatapathError> {
@@ -106,6 +140,7 @@ impl ServiceDatapath for Whole {
         let mut errors = DatapathErrors::default();
         let device = if_nametoindex(WORLD).expect("the device");
         errors.collect(self.fast_path.detach_underlay(device).map_err(DatapathError::from));
+        errors.collect(self.fast_path.detach_pod_link(pods_device()).map_err(DatapathError::from));
         errors.collect(FastPath::uninstall(&self.options.pin_dir).map_err(DatapathError::from));
         errors.into_result()
     }

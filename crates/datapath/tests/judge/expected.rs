@@ -29,6 +29,17 @@ pub(crate) enum Expected {
 
 // === impl Expected ===
 
+impl Expected {
+    /// The same of a data path whose answers all come back through the node: then those who are
+    /// hidden are hidden.
+    pub(crate) fn without_direct_return(self) -> Self {
+        match self {
+            Expected::Backends { to, hidden, sticky, .. } => Expected::Backends { to, hidden, sticky, direct: false },
+            other => other,
+        }
+    }
+}
+
 impl From<&Outcome> for Expected {
     fn from(outcome: &Outcome) -> Self {
         match outcome {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use seaway_datapath::ServiceDatapath;
+use seaway_datapath::kernel::services::nftables::NftablesServices;
 use seaway_model::Protocol;
 use seaway_services::plan::ServicePlan;
 use seaway_services::{Options, ServiceTable, reference};
@@ -25,11 +26,21 @@ const PATIENCE: Duration = Duration::from_millis(200);
 /// What a data path owes, given what the plans say; none: this case it cannot judge.
 pub(crate) type Owes = fn(&[&ServicePlan], &Probe, Expected) -> Option<Expected>;
 
+/// A data path under judgement.
+pub(crate) trait Served: ServiceDatapath {
+    /// The pod of this number sends next. All pods of the node are behind one link here.
+    fn pod_sends(&mut self, _pod: u8) {}
+}
+
+impl Served for NftablesServices {}
+
+/// Opens a data path in the calling thread's namespaces.
+pub(crate) type Open = fn(&Node) -> Box<dyn Served>;
+
 /// A data path and a node it serves.
 pub(crate) struct Programmed {
     name: &'static str,
-    /// Opens the data path in the calling thread's namespaces.
-    open: fn(&Node) -> Box<dyn ServiceDatapath>,
+    open: Open,
     /// How the node is built.
     build: fn() -> Node,
     /// The question that is asked instead; none: it is none for this data path.
@@ -43,7 +54,7 @@ pub(crate) struct Programmed {
 
 impl Programmed {
     /// The data path that `open` opens.
-    pub(crate) fn new(name: &'static str, open: fn(&Node) -> Box<dyn ServiceDatapath>) -> Self {
+    pub(crate) fn new(name: &'static str, open: Open) -> Self {
         Self { name, open, build: Node::new, asks: Some, owes: |_, _, expected| Some(expected), node: None }
     }
 
@@ -54,6 +65,11 @@ impl Programmed {
             (probe.protocol != Protocol::Sctp).then_some(probe)
         };
         Self { build: Node::with_sockets, asks, ..self }
+    }
+
+    /// Asked of packets from everywhere, and of processes that use sockets.
+    pub(crate) fn of_packets(self, asks: fn(Probe) -> Option<Probe>) -> Self {
+        Self { build: Node::with_links, asks, ..self }
     }
 
     /// With packets that it cannot treat as the reference says.
@@ -92,7 +108,7 @@ impl Judge for Programmed {
 }
 
 fn play(
-    services: &mut dyn ServiceDatapath,
+    services: &mut dyn Served,
     node: &mut Node,
     scenario: &Scenario,
     owes: Owes,
@@ -118,6 +134,9 @@ fn play(
         for probe in &round.probes {
             let traced = reference::trace(plans.iter().copied(), &facts, probe.reference_client(), probe.destination());
             let Some(expected) = owes(&plans, probe, Expected::from(&traced.outcome)) else { continue };
+            if let Client::Pod(number) = probe.client {
+                services.pod_sends(number);
+            }
             let backend = ask(node, probe, &expected).map_err(|what| wrong(Some(*probe), what))?;
             let service = traced.matched.map(|matched| (matched.service, matched.port_name));
             kept.check(service, probe, &expected, backend).map_err(|what| wrong(Some(*probe), what))?;

@@ -19,14 +19,24 @@ pub(crate) fn check(expected: &Expected, probe: &Probe, observed: &Observed) -> 
     }
     let delivered = observed.delivered.first().copied();
     match (expected, delivered) {
-        (Expected::Backends { to, hidden, .. }, Some((exit, flow))) => {
+        (Expected::Backends { to, direct: true, .. }, Some((Exit::World, flow)))
+            if flow.to == SocketAddr::new(probe.to, probe.port) =>
+        {
+            // The node of the endpoint chooses again.
+            match to.iter().any(|backend| exit_for(backend.ip()) == Exit::World) {
+                true if flow.from.ip() == probe.from() => Ok(None),
+                true => wrong("the client's address must be kept"),
+                false => wrong("no endpoint is elsewhere"),
+            }
+        }
+        (Expected::Backends { to, hidden, direct, .. }, Some((exit, flow))) => {
             if !to.contains(&flow.to) || flow.protocol != probe.protocol {
                 return wrong("it went elsewhere");
             }
             if exit != exit_for(flow.to.ip()) {
                 return wrong("it went another way");
             }
-            match source_flaw(probe, *hidden, exit, flow.from.ip(), flow.to.ip()) {
+            match source_flaw(probe, *hidden && !*direct, exit, flow.from.ip(), flow.to.ip()) {
                 Some(flaw) => wrong(flaw),
                 None => Ok(Some(flow.to)),
             }
