@@ -141,7 +141,7 @@ SW_INLINE void sw_affinity_key_of(const struct sw_service *service,
 				  struct sw_affinity_key *key)
 {
 	__builtin_memcpy(key->client, request->client.bytes, sizeof(key->client));
-	key->service_id = service->id;
+	key->affinity_id = service->affinity_id;
 	key->pad = 0;
 }
 

@@ -15,10 +15,10 @@ type PortOf = (ServiceRef, String);
 /// The last backends of clients.
 #[derive(Debug, Default)]
 pub(crate) struct Kept {
-    /// By Service port.
-    by_port: HashMap<(PortOf, Protocol, IpAddr), SocketAddr>,
-    /// By place: a Service port has several, and each may remember for itself.
-    by_place: HashMap<(PortOf, IpAddr, u16, Protocol, IpAddr), SocketAddr>,
+    /// A process being one client.
+    by_client: HashMap<(PortOf, Protocol, IpAddr), SocketAddr>,
+    /// A process being another client with each of its addresses.
+    by_address: HashMap<(PortOf, Protocol, IpAddr), SocketAddr>,
 }
 
 // === impl Kept ===
@@ -32,21 +32,21 @@ impl Kept {
         expected: &Expected,
         backend: Option<SocketAddr>,
     ) -> Result<(), String> {
-        let (Some(service), Expected::Backends { to, sticky: true, .. }, Some(backend)) = (service, expected, backend)
+        // Those who answer directly are chosen by the client's address, so that all nodes choose alike.
+        let (Some(service), Expected::Backends { to, sticky: true, direct: false, .. }, Some(backend)) =
+            (service, expected, backend)
         else {
             return Ok(());
         };
-        // A process is one client, whichever of its addresses it uses.
         let client = match probe.client {
             Client::Process => Client::Process.address(address(Kind::Node, HERE, probe.to.is_ipv4())),
             _ => probe.from(),
         };
-        let place = (service.clone(), probe.to, probe.port, probe.protocol, client);
+        let address = (service.clone(), probe.protocol, probe.from());
         let before =
-            [self.by_port.insert((service, probe.protocol, client), backend), self.by_place.insert(place, backend)];
-        // Whether all places of a port remember together (nftables, kube-proxy) or each for itself (eBPF),
-        // and whether a process is one client or one for each address, is free: only where both agree
-        // is there a backend to keep.
+            [self.by_client.insert((service, probe.protocol, client), backend), self.by_address.insert(address, backend)];
+        // Whether a process is one client (eBPF) or one for each address (nftables, kube-proxy) is free: only
+        // where both agree is there a backend to keep.
         let is_settled = before[0] == before[1];
         let before = before.into_iter().flatten().filter(|_| is_settled);
         let serving: Vec<SocketAddr> = before.filter(|before| to.contains(before)).collect();
@@ -60,8 +60,8 @@ impl Kept {
     pub(crate) fn forget(&mut self, changes: &[ServiceChange]) {
         for change in changes {
             if let ServiceChange::Service { of, .. } = change {
-                self.by_port.retain(|((service, _), ..), _| service != of);
-                self.by_place.retain(|((service, _), ..), _| service != of);
+                self.by_client.retain(|((service, _), ..), _| service != of);
+                self.by_address.retain(|((service, _), ..), _| service != of);
             }
         }
     }

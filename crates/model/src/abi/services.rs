@@ -29,14 +29,15 @@ abi_structs! {
         outside_set: u32 as "__u32",
         /// Slots of that set; 0: see the flags.
         outside_count: u32 as "__u32",
-        /// Number of the frontend, the same as long as it exists: key of affinity and source ranges.
+        /// Number of the frontend, the same as long as it exists: key of source ranges and connections.
         id: u32 as "__u32",
         /// A client keeps its backend for that long after its last new connection; 0: no affinity.
         affinity_timeout_seconds: u32 as "__u32",
         /// `SW_SERVICE_*`; algorithm and kind have bits of their own.
         flags: u32 as "__u32",
-        /// Explicit padding, zero.
-        pad: u32 as "__u32",
+        /// What clients are remembered under, the same for all places of a Service port in one
+        /// family; 0: no affinity.
+        affinity_id: u32 as "__u32",
     }
 
     /// Key of `sw_backends`.
@@ -94,8 +95,8 @@ abi_structs! {
         /// Address of the client; IPv4 is mapped. For sockets: eight bytes of ones, then the cookie
         /// of their network namespace.
         client: [u8; 16] as "__u8[16]",
-        /// Number of the frontend.
-        service_id: u32 as "__u32",
+        /// `sw_service.affinity_id`.
+        affinity_id: u32 as "__u32",
         /// Explicit padding, zero.
         pad: u32 as "__u32",
     }

@@ -23,6 +23,15 @@ pub(super) struct SetForm {
     pub(super) turns: bool,
 }
 
+/// Numbers of a frontend.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Numbers {
+    /// Its own.
+    pub(super) frontend: u32,
+    /// What its clients are remembered under; 0: nobody is.
+    pub(super) affinity: u32,
+}
+
 /// Entries that a Service takes, by map.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Room {
@@ -73,11 +82,21 @@ pub(super) fn service_key(frontend: &Frontend) -> ServiceKey {
     ServiceKey { address, port: frontend.port.to_be(), protocol: frontend.protocol.number(), pad: 0 }
 }
 
+/// What the clients of a frontend share: a port of the Service, in one family.
+pub(super) type AffinityGroup<'a> = (&'a str, Protocol, bool);
+
+/// Whom the frontend shares its clients with; none: it remembers nobody.
+pub(super) fn affinity_group(frontend: &Frontend) -> Option<AffinityGroup<'_>> {
+    frontend.affinity_timeout_seconds?;
+    Some((&frontend.port_name, frontend.protocol, frontend.at.is_ipv4()))
+}
+
 /// The value of a frontend.
+/// `numbers` are its own and what its clients are remembered under;
 /// `set_ids` has the number of each of the plan's sets.
 pub(super) fn service_value(
     frontend: &Frontend,
-    id: u32,
+    numbers: Numbers,
     plan: &ServicePlan,
     set_ids: &[u32],
 ) -> abi::services::Service {
@@ -88,10 +107,10 @@ pub(super) fn service_value(
         inside_count,
         outside_set,
         outside_count,
-        id,
+        id: numbers.frontend,
         affinity_timeout_seconds: frontend.affinity_timeout_seconds.unwrap_or(0),
         flags: flags(frontend),
-        pad: 0,
+        affinity_id: numbers.affinity,
     }
 }
 

@@ -8,7 +8,7 @@ use seaway_model::{Protocol, ServiceRef};
 use seaway_services::plan::{Frontend, Reach, ServicePlan};
 
 use super::adoption::Leftovers;
-use super::image::{self, Programmed, Room, SetForm};
+use super::image::{self, AffinityGroup, Numbers, Programmed, Room, SetForm};
 use super::tables::SetEntries;
 
 /// A frontend in the kernel.
@@ -89,8 +89,10 @@ impl State {
         let forms = image::forms(plan);
         let set_ids = self.number_sets(plan, &forms, before.as_ref(), &mut step);
         let mut ranges = HashSet::new();
+        let affinity = self.number_affinity(plan, owner);
         for frontend in &plan.frontends {
-            self.place(frontend, owner, plan, &set_ids, &mut ranges, &mut step);
+            let affinity = image::affinity_group(frontend).and_then(|group| affinity.get(&group)).copied();
+            self.place(frontend, owner, (plan, &set_ids, affinity.unwrap_or(0)), &mut ranges, &mut step);
         }
         if let Some(before) = &before {
             let kept: HashSet<ServiceKey> = plan.frontends.iter().map(image::service_key).collect();
@@ -151,13 +153,34 @@ impl State {
         numbers
     }
 
+    /// What clients of each Service port are remembered under: what its places had, here or with an
+    /// earlier process, so that nobody is forgotten; else a fresh number.
+    fn number_affinity<'a>(&mut self, plan: &'a ServicePlan, owner: u32) -> HashMap<AffinityGroup<'a>, u32> {
+        let mut numbers = HashMap::new();
+        for frontend in &plan.frontends {
+            let Some(group) = image::affinity_group(frontend) else { continue };
+            let key = image::service_key(frontend);
+            let placed = self.frontends.get(&key).filter(|placed| placed.owner == owner).map(|placed| placed.value);
+            let left = || self.leftovers.frontend(&key).filter(|_| !self.frontends.contains_key(&key));
+            let known = placed.or_else(left).map(|value| value.affinity_id).filter(|number| *number != 0);
+            // Two ports that shared a number once would overwrite each other's clients.
+            let is_free = |number: &u32| !numbers.values().any(|taken| taken == number);
+            if let Some(number) = known.filter(is_free) {
+                numbers.entry(group).or_insert(number);
+            }
+        }
+        for group in plan.frontends.iter().filter_map(image::affinity_group) {
+            numbers.entry(group).or_insert_with(|| next(&mut self.last_frontend));
+        }
+        numbers
+    }
+
     /// Decides on the value of one frontend.
     fn place(
         &mut self,
         frontend: &Frontend,
         owner: u32,
-        plan: &ServicePlan,
-        set_ids: &[u32],
+        (plan, set_ids, affinity): (&ServicePlan, &[u32], u32),
         ranges: &mut HashSet<SourceRangeKey>,
         step: &mut Step,
     ) {
@@ -169,7 +192,7 @@ impl State {
             (None, Some(left)) => left.id,
             _ => next(&mut self.last_frontend),
         };
-        let value = image::service_value(frontend, id, plan, set_ids);
+        let value = image::service_value(frontend, Numbers { frontend: id, affinity }, plan, set_ids);
         ranges.extend(image::source_range_keys(frontend, id));
         if placed.is_none() && left == Some(value) {
             step.adopted.push((key, value));

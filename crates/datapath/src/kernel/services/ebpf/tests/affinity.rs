@@ -104,6 +104,41 @@ fn case_04_a_removed_backend_gets_nothing_and_other_changes_move_nobody() {
 }
 
 #[test]
+fn case_04_all_places_of_a_port_share_their_clients() {
+    let mut world = world();
+    let everywhere = |backends: &[&str]| {
+        let web = web(backends).cluster_ip("10.96.0.11", Tcp, 80).affinity(TIMEOUT_SECONDS);
+        web.node_port(30080).affinity(TIMEOUT_SECONDS)
+    };
+    let places = [at("10.96.0.11", 80), at("192.0.2.1", 30080), at("10.96.0.10", 80)];
+    world.set(everywhere(&BACKENDS));
+    let first = world.connect(at("10.96.0.10", 80));
+    let all_go_there = |world: &World| {
+        for place in places.into_iter().cycle().take(12) {
+            assert_eq!(world.connect(place), first, "{place}");
+        }
+    };
+    all_go_there(&world);
+    // A place more, others less, another process: nobody is forgotten.
+    world.set(everywhere(&BACKENDS).cluster_ip("10.96.0.12", Tcp, 80).affinity(TIMEOUT_SECONDS));
+    assert_eq!(world.connect(at("10.96.0.12", 80)), first);
+    world.set(everywhere(&BACKENDS));
+    world.kill();
+    world.start();
+    world.set(everywhere(&BACKENDS));
+    all_go_there(&world);
+    // The same backends behind another port are another choice.
+    let other = |plan: ServicePlan| plan.with(|frontend| frontend.port_name = "other".into());
+    world.set(other(everywhere(&BACKENDS).cluster_ip("10.96.0.13", Tcp, 81).affinity(TIMEOUT_SECONDS)));
+    let ids = world.with(|services| {
+        let frontends = services.tables.services.entries().unwrap();
+        frontends.into_iter().map(|(_, service)| service.affinity_id).collect::<BTreeSet<_>>()
+    });
+    assert_eq!(ids.len(), 2, "{ids:?}");
+    all_go_there(&world);
+}
+
+#[test]
 fn affinity_holds_for_datagrams_of_new_sockets() {
     let world = world();
     world.set(service("dns").backends(&BACKENDS, 8080).cluster_ip("10.96.0.10", Udp, 53).affinity(60));
