@@ -69,7 +69,7 @@ struct {
 	__type(value, struct sw_affinity_entry);
 } sw_affinity SEC(".maps");
 
-/* Who may use a frontend from elsewhere. */
+/* Who may use a frontend. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
 	__uint(max_entries, 65536);

@@ -10,6 +10,10 @@
 #define SW_INSIDE 0
 #define SW_OUTSIDE 1
 
+/* `sw_service_request.client` of sockets begins with this, and their network namespace's cookie
+ * follows: no address starts so. */
+#define SW_CLIENT_IS_COOKIE (~0ULL)
+
 /* Backends that the least-connection algorithm compares, starting at a random one. Two
  * suffice to keep the longest queue short; this many make small sets exact. */
 #define SW_MAX_COMPARED 16

@@ -20,6 +20,8 @@
 #define SW_CHOICE_DROP 3
 /* The client is in none of the source ranges. */
 #define SW_CHOICE_SOURCE_REFUSED 4
+/* Whether it is in one is for its packets to tell. */
+#define SW_CHOICE_ASK_PACKETS 5
 
 /* Readers that meet a new revision this often in a row drop the packet: revisions come
  * milliseconds apart, attempts take less than a microsecond. */
@@ -87,16 +89,29 @@ SW_INLINE __u32 sw_count_of(const struct sw_service *service, __u8 side)
 	return side == SW_INSIDE ? service->inside_count : service->outside_count;
 }
 
-/* Whether the source may use the frontend from elsewhere. */
-SW_INLINE bool sw_source_is_allowed(const struct sw_service *service, const union sw_ip *client)
+/* Whether the client may use the frontend: SW_CHOICE_BACKEND, SW_CHOICE_SOURCE_REFUSED, or
+ * SW_CHOICE_ASK_PACKETS for the socket of a pod, whose address is known by its packets only. A
+ * process of the node has the node's address. */
+SW_INLINE int sw_check_source(const struct sw_service *service, const struct sw_service_request *request)
 {
 	struct sw_source_range_key key = {
 		.prefix_length_bits = 32 + 128,
 		.service_id = service->id,
 	};
+	struct sw_service_node_state *node;
+	__u32 zero = 0;
 
-	__builtin_memcpy(key.address, client->bytes, sizeof(key.address));
-	return bpf_map_lookup_elem(&sw_source_ranges, &key);
+	__builtin_memcpy(key.address, request->client.bytes, sizeof(key.address));
+	if (request->client.halves[0] == SW_CLIENT_IS_COOKIE) {
+		if (!request->on_host)
+			return SW_CHOICE_ASK_PACKETS;
+		node = bpf_map_lookup_elem(&sw_service_node, &zero);
+		if (!node)
+			return SW_CHOICE_SOURCE_REFUSED;
+		__builtin_memcpy(key.address, sw_is_ipv4_mapped(&request->destination) ? node->ipv4 : node->ipv6,
+				 sizeof(key.address));
+	}
+	return bpf_map_lookup_elem(&sw_source_ranges, &key) ? SW_CHOICE_BACKEND : SW_CHOICE_SOURCE_REFUSED;
 }
 
 /* What the frontend says without a backend, or SW_CHOICE_BACKEND. */
@@ -104,10 +119,13 @@ SW_INLINE int sw_service_verdict(const struct sw_service *service,
 				 const struct sw_service_request *request)
 {
 	bool inside = request->side == SW_INSIDE;
+	int admission;
 
-	if (!inside && service->flags & SW_SERVICE_SOURCE_RANGES &&
-	    !sw_source_is_allowed(service, &request->client))
-		return SW_CHOICE_SOURCE_REFUSED;
+	if (service->flags & SW_SERVICE_SOURCE_RANGES) {
+		admission = sw_check_source(service, request);
+		if (admission != SW_CHOICE_BACKEND)
+			return admission;
+	}
 	if (service->flags & (inside ? SW_SERVICE_INSIDE_REJECT : SW_SERVICE_OUTSIDE_REJECT))
 		return SW_CHOICE_REJECT;
 	if (!sw_count_of(service, request->side))

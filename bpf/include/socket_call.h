@@ -14,9 +14,6 @@
 /* asm/errno.h differs by machine; these do not on those we run on. */
 #define SW_ECONNREFUSED 111
 
-/* `sw_affinity_key.client` of sockets: no address starts with these bytes. */
-#define SW_CLIENT_IS_COOKIE (~0ULL)
-
 SEC(".rodata.settings") const volatile struct sw_socket_settings settings = {
 	.can_set_error = 1,
 	/* As long as the host's connection tracking keeps a UDP stream. */
@@ -101,6 +98,21 @@ SW_INLINE int sw_refuse(void)
 		return SW_CALL_PROCEEDS;
 	bpf_set_retval(-SW_ECONNREFUSED);
 	return SW_CALL_FAILS;
+}
+
+/* What a call becomes that gets no backend. What is dropped fails or waits as it would for a dead
+ * host: the packet is dropped on its way. But nothing there knows the ranges of a process's
+ * addresses, so that it is told what a firewall of the host would tell it: EPERM. */
+SW_INLINE int sw_fail(int choice)
+{
+	switch (choice) {
+	case SW_CHOICE_REJECT:
+		return sw_refuse();
+	case SW_CHOICE_SOURCE_REFUSED:
+		return SW_CALL_FAILS;
+	default:
+		return SW_CALL_PROCEEDS;
+	}
 }
 
 #endif

@@ -62,8 +62,6 @@ SW_INLINE void sw_remember_socket(__u64 cookie, const struct sw_service_request 
 		sw_remember_namespace(answer->service.id, &answer->backend, request->client.halves[1]);
 }
 
-/* Policy Local without an endpoint, too, leaves the call as it is: the packet is dropped on
- * its way, and the application waits as it would for a dead host. */
 SW_INLINE int sw_connect(struct bpf_sock_addr *call, bool ipv6)
 {
 	struct sw_service_request request;
@@ -77,10 +75,8 @@ SW_INLINE int sw_connect(struct bpf_sock_addr *call, bool ipv6)
 	cookie = bpf_get_socket_cookie(call);
 	sw_forget_socket(cookie);
 	choice = sw_choose_backend(&request, &answer);
-	if (choice == SW_CHOICE_REJECT)
-		return sw_refuse();
 	if (choice != SW_CHOICE_BACKEND)
-		return SW_CALL_PROCEEDS;
+		return sw_fail(choice);
 	sw_read_peer(call, ipv6, &named);
 	sw_remember_socket(cookie, &request, &named, &answer);
 	sw_write_peer(call, ipv6, answer.backend.address, answer.backend.port);

@@ -69,10 +69,8 @@ SW_INLINE int sw_send(struct bpf_sock_addr *call, bool ipv6)
 	frontend.port = request.port;
 	request.recall = sw_find_flow(cookie, &frontend, &answer.backend);
 	choice = sw_choose_backend(&request, &answer);
-	if (choice == SW_CHOICE_REJECT)
-		return sw_refuse();
 	if (choice != SW_CHOICE_BACKEND)
-		return SW_CALL_PROCEEDS;
+		return sw_fail(choice);
 	__builtin_memcpy(backend.address.bytes, answer.backend.address, sizeof(backend.address));
 	backend.port = answer.backend.port;
 	sw_keep_name(&sw_socket_flows, cookie, &frontend, &backend);

@@ -51,8 +51,8 @@ pub struct Frontend {
     pub inside: Reach,
     /// For packets that arrive at this node from elsewhere. For a ClusterIP the same backends as `inside`.
     pub outside: Reach,
-    /// Who may use it; empty: everyone. Only load balancer addresses have any; clients of this node are
-    /// exempt. When a Service gives ranges of the other family only, they stand here and admit nobody.
+    /// Who may use it; empty: everyone. Only load balancer addresses have any. They hold for clients of
+    /// this node as for all others. When a Service gives ranges of the other family only, they stand here and admit nobody.
     pub source_ranges: Vec<IpNet>,
     /// A client keeps its backend until it made no new connection for that long.
     pub affinity_timeout_seconds: Option<u32>,

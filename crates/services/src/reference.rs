@@ -35,7 +35,8 @@ pub struct NodeFacts {
 pub struct Client {
     /// A pod or process of this node; else its packets arrive from elsewhere.
     pub inside: bool,
-    /// Its address, where it matters: source ranges admit nobody whose address is not known.
+    /// Its address, where it matters: source ranges admit nobody whose address is not known. A process
+    /// of the node has the node's.
     pub address: Option<IpAddr>,
 }
 
@@ -154,8 +155,8 @@ fn find<'a>(
 }
 
 fn at_frontend(plan: &ServicePlan, frontend: &Frontend, client: Client) -> Outcome {
-    let admitted = client.inside
-        || frontend.source_ranges.is_empty()
+    // Wherever the client is: kube-proxy holds pods and processes of its node to them, too.
+    let admitted = frontend.source_ranges.is_empty()
         || client.address.is_some_and(|address| frontend.source_ranges.iter().any(|range| range.contains(&address)));
     if !admitted {
         return Outcome::DropOutsideSourceRanges;
@@ -221,7 +222,7 @@ mod tests {
             (None, "10.96.0.1", 81, Protocol::Tcp, "RejectNoSuchPort"),
             (None, "10.96.0.2", 80, Protocol::Tcp, "RejectNoEndpoints"),
             (None, "10.96.0.3", 80, Protocol::Tcp, "DropUnassignedAddress"),
-            (None, "203.0.113.1", 80, Protocol::Tcp, "10.0.0.2"),
+            (None, "203.0.113.1", 80, Protocol::Tcp, "DropOutsideSourceRanges"),
             (friend, "203.0.113.1", 80, Protocol::Tcp, "DropNoLocalEndpoints"),
             (stranger, "203.0.113.1", 80, Protocol::Tcp, "DropOutsideSourceRanges"),
             (stranger, "203.0.113.1", 81, Protocol::Tcp, "Untouched"),

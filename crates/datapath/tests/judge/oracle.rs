@@ -125,7 +125,7 @@ fn at_port(
 ) -> Expected {
     let service = &cluster.services[name];
     let inside = probe.client.is_inside();
-    if way == Way::Balancer && !inside && !is_admitted(service, probe.from()) {
+    if way == Way::Balancer && !is_admitted(service, probe.from()) {
         return Expected::Silence;
     }
     let policy = if way == Way::Cluster { service.internal_policy } else { service.external_policy };

@@ -113,7 +113,7 @@ abi_structs! {
         pad: [u8; 6] as "__u8[6]",
     }
 
-    /// Key of the longest-prefix map `sw_source_ranges`: who may use a frontend from elsewhere.
+    /// Key of the longest-prefix map `sw_source_ranges`: who may use a frontend.
     struct SourceRangeKey as "sw_source_range_key" {
         /// 32 bits of the number and then those of the prefix; IPv4 prefixes are mapped.
         prefix_length_bits: u32 as "__u32",
@@ -222,7 +222,7 @@ pub const SERVICE_OUTSIDE_DROP: u32 = 1 << 3;
 pub const SERVICE_INSIDE_HIDE_CLIENT: u32 = 1 << 4;
 /// `Service::flags`: backends see the node's address instead of a client's from elsewhere.
 pub const SERVICE_OUTSIDE_HIDE_CLIENT: u32 = 1 << 5;
-/// `Service::flags`: only sources in `sw_source_ranges` may come in from elsewhere.
+/// `Service::flags`: only sources in `sw_source_ranges` may come in.
 pub const SERVICE_SOURCE_RANGES: u32 = 1 << 6;
 /// `Service::flags`: backends of other nodes answer clients directly.
 pub const SERVICE_DIRECT_RETURN: u32 = 1 << 7;

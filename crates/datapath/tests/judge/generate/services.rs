@@ -14,12 +14,15 @@ use crate::world::addresses::{HERE, Kind, SECOND, address, range};
 const PORTS: [u16; 4] = [53, 80, 443, 8080];
 const ALGORITHMS: [&str; 5] = ["random", "maglev", "source-hash", "round-robin", "least-connection"];
 const WEIGHTS: [&str; 3] = ["node/node-1=3", "node/node-2=2,zone/east=5", "pod/pod-1=7"];
-const RANGES: [&str; 7] = [
+const RANGES: [&str; 10] = [
     "198.51.100.0/29",
     "198.51.100.8/29",
-    "10.83.2.0/24",
+    "10.83.1.0/29",
+    "10.83.0.0/16",
+    "192.0.2.0/24",
     "2001:db8:9::/125",
     "2001:db8:9::8/125",
+    "fd83::/48",
     "0.0.0.0/0",
     "::/0",
 ];

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use seaway_services::maglev;
 use seaway_services::plan::{
     Algorithm, Backend, BackendSet, Frontend, FrontendAddress, FrontendKind, Reach, ServicePlan,
@@ -120,7 +121,7 @@ impl Programmed {
         let mut elements = Vec::new();
         for frontend in &self.plan.frontends {
             for address in addresses(frontend, node) {
-                self.frontend_elements(frontend, address, classes, &mut elements);
+                self.frontend_elements(frontend, (address, node), classes, &mut elements);
             }
         }
         for (index, id) in self.ids.iter().enumerate().filter(|(_, id)| **id != 0) {
@@ -134,7 +135,7 @@ impl Programmed {
     fn frontend_elements(
         &self,
         frontend: &Frontend,
-        address: IpAddr,
+        (address, node): (IpAddr, &ServiceNode),
         classes: &impl ClassNumbers,
         elements: &mut Vec<Element>,
     ) {
@@ -159,8 +160,12 @@ impl Programmed {
         if !frontend.source_ranges.is_empty() {
             elements.push(Element::new(Purpose::Ranged, v6, place, Bytes::EMPTY));
         }
-        let ranges: Vec<_> =
+        let mut ranges: Vec<_> =
             frontend.source_ranges.iter().filter(|range| range.addr().is_ipv6() == v6).copied().collect();
+        // Where the address was put on a device of the node, processes call it from itself.
+        if node.node_addresses.iter().any(|own| ranges.iter().any(|range| range.contains(own))) {
+            ranges.push(IpNet::from(address));
+        }
         for range in ipnet::IpNet::aggregate(&ranges) {
             let (from, to) = (place.address(range.network()), place.address(range.broadcast()));
             elements.push(Element::new(Purpose::Allowed, v6, from, to));

@@ -145,11 +145,12 @@ fn rule(chain: &str, purpose: &'static str) -> Rule {
 }
 
 /// Base chains and their hooks.
-fn base_chains() -> [(&'static str, Hook); 5] {
+fn base_chains() -> [(&'static str, Hook); 6] {
     let nat = |number, priority| Hook { kind: "nat", number, priority };
     let filter = |number, priority| Hook { kind: "filter", number, priority };
     [
         ("ranges", filter(NF_INET_PRE_ROUTING, PRIORITY_BEFORE_DSTNAT)),
+        ("ranges-output", filter(NF_INET_LOCAL_OUT, PRIORITY_BEFORE_DSTNAT)),
         ("prerouting", nat(NF_INET_PRE_ROUTING, PRIORITY_DSTNAT)),
         ("output", nat(NF_INET_LOCAL_OUT, PRIORITY_DSTNAT)),
         ("forward", filter(NF_INET_FORWARD, 0)),
@@ -223,10 +224,12 @@ fn range_rules(family: Family) -> Vec<Rule> {
         let strangers = strangers.meta(CLASS, Meta::Iif).differs(CLASS, &1u32.to_ne_bytes());
         rules.push(strangers.verdict(&Verdict::Drop));
     }
-    let new = only_new(family.only(rule("ranges", "Clients of a load balancer address come from its ranges")));
-    let ranged = family.load_place(family.of_strangers(new)).within(PLACE, family.set(Purpose::Ranged));
-    let refused = family.load_source(ranged, PLACE.after(family.registers + 2));
-    rules.push(refused.outside(PLACE, family.set(Purpose::Allowed)).verdict(&Verdict::Drop));
+    for chain in ["ranges", "ranges-output"] {
+        let new = only_new(family.only(rule(chain, "Clients of a load balancer address come from its ranges")));
+        let ranged = family.load_place(new).within(PLACE, family.set(Purpose::Ranged));
+        let refused = family.load_source(ranged, PLACE.after(family.registers + 2));
+        rules.push(refused.outside(PLACE, family.set(Purpose::Allowed)).verdict(&Verdict::Drop));
+    }
     rules
 }
 
