@@ -100,9 +100,9 @@ SW_INLINE int sw_refuse(void)
 	return SW_CALL_FAILS;
 }
 
-/* What a call becomes that gets no backend. What is dropped fails or waits as it would for a dead
- * host: the packet is dropped on its way. But nothing there knows the ranges of a process's
- * addresses, so that it is told what a firewall of the host would tell it: EPERM. */
+/* What becomes of a call that gets no backend. Policy Local without an endpoint leaves it as it is:
+ * the host drops the packet on its way, and the application waits as it would for a dead host. The
+ * host knows no source ranges, so who is in none is told EPERM, as a firewall tells it. */
 SW_INLINE int sw_fail(int choice)
 {
 	switch (choice) {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ipnet::IpNet;
 use seaway_kubeapi::{Events, Severity, Subject, watch_services};
 use seaway_model::Snapshot;
 use seaway_services::{NodeView, Options, ServiceTable};
@@ -46,5 +47,9 @@ impl Controller {
 /// The view of no node in particular.
 fn nowhere(snapshot: &Snapshot) -> NodeView {
     let cluster_node_addresses = snapshot.nodes.values().flat_map(|node| node.addresses.iter().copied()).collect();
-    NodeView { cluster_node_addresses, ..NodeView::new("".into()) }
+    // Which of the two sources of pods' addresses is used is each node's configuration.
+    let of_nodes = snapshot.nodes.values().flat_map(|node| node.pod_cidrs.iter().copied());
+    let of_pools = snapshot.pools.values().map(|pool| pool.cidr);
+    let pod_ranges: Vec<IpNet> = of_pools.chain(snapshot.blocks.keys().copied()).chain(of_nodes).collect();
+    NodeView { cluster_node_addresses, pod_ranges: IpNet::aggregate(&pod_ranges), ..NodeView::new("".into()) }
 }

@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use seaway_model::service::{AddressType, Endpoint};
 use seaway_model::{EndpointSlice, NodeName, Protocol};
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,8 @@ pub struct NodeView {
     pub zone: Option<String>,
     /// Addresses of all nodes of the cluster: none of them may be an external IP.
     pub cluster_node_addresses: BTreeSet<IpAddr>,
+    /// Ranges of all pods: no external or load balancer address may be in one.
+    pub pod_ranges: Vec<IpNet>,
 }
 
 /// What becomes of an endpoint under one traffic policy.
@@ -174,7 +177,7 @@ impl NodeView {
     /// A node of which nothing is known but its name.
     #[must_use]
     pub fn new(name: NodeName) -> NodeView {
-        NodeView { name, zone: None, cluster_node_addresses: BTreeSet::new() }
+        NodeView { name, zone: None, cluster_node_addresses: BTreeSet::new(), pod_ranges: Vec::new() }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use seaway_model::{Diagnose, ErrorId, Protocol, ServiceRef, SliceRef};
 
 use crate::plan::FrontendAddress;
@@ -44,6 +45,18 @@ pub enum ServiceProblem {
         address: IpAddr,
         /// Whose ClusterIP it is.
         owner: ServiceRef,
+    },
+    /// The address is a pod's, or may become one's.
+    #[error("Service {service}: {field}: {address} lies in the range {range} of pods and is refused")]
+    AddressIsPods {
+        /// Which Service.
+        service: ServiceRef,
+        /// Field that claims it.
+        field: &'static str,
+        /// Address.
+        address: IpAddr,
+        /// Range of a pool, a block or a node.
+        range: IpNet,
     },
     /// The address has a meaning of its own on every host.
     #[error("Service {service}: {field}: {address} is loopback, link-local, multicast or unspecified and is refused")]
@@ -129,7 +142,7 @@ pub enum ServiceProblem {
     /// Source ranges were given, and none of them is of the address's family.
     #[error(
         "Service {service}: spec.loadBalancerSourceRanges: none is of the family of {address}, \
-         so nobody outside the cluster reaches it there"
+         so nobody reaches it there"
     )]
     NoSourceRangeOfFamily {
         /// Which Service.
@@ -149,6 +162,7 @@ impl ServiceProblem {
             Self::PlaceTaken { service, .. }
             | Self::ExternalIpIsNode { service, .. }
             | Self::AddressIsClusterIp { service, .. }
+            | Self::AddressIsPods { service, .. }
             | Self::UnusableAddress { service, .. }
             | Self::FamilyMissing { service, .. }
             | Self::NodePortIsEphemeral { service, .. }
@@ -175,6 +189,7 @@ impl Diagnose for ServiceProblem {
             Self::UnusableEndpoints { .. } => 1108,
             Self::UnknownAnnotationValue { .. } => 1109,
             Self::NoSourceRangeOfFamily { .. } => 1110,
+            Self::AddressIsPods { .. } => 1111,
         })
     }
 
@@ -188,6 +203,9 @@ impl Diagnose for ServiceProblem {
             }
             Self::AddressIsClusterIp { .. } => {
                 "take an address outside the Service ranges; find out who wrote this one, it would steal another Service's traffic".into()
+            }
+            Self::AddressIsPods { .. } => {
+                "take an address outside the ranges of pods; find out who wrote this one, it would steal a pod's traffic".into()
             }
             Self::UnusableAddress { .. } => "take an address that is routed to the nodes".into(),
             Self::FamilyMissing { .. } => "set `spec.ipFamilyPolicy: PreferDualStack`, or remove the address".into(),

@@ -104,6 +104,11 @@ impl ServiceTable {
         for address in changed {
             self.touched.extend(self.claims.guests_of(address).cloned());
         }
+        if before.pod_ranges != self.node.pod_ranges {
+            for ranges in [&before.pod_ranges, &self.node.pod_ranges] {
+                self.touched.extend(self.claims.guests_within(ranges).cloned());
+            }
+        }
         self.recompile()
     }
 

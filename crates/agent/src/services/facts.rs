@@ -68,6 +68,7 @@ pub(crate) fn facts(
             name: settings.node.clone(),
             zone: this.labels.get(ZONE_LABEL).cloned(),
             cluster_node_addresses: cluster_node_addresses.clone().collect(),
+            pod_ranges: IpNet::aggregate(&pod_cidrs),
         },
         node: ServiceNode {
             node_port_addresses: node_port_addresses(services, &this.addresses, host_addresses),

@@ -10,6 +10,7 @@ use seaway_model::service::{AddressType, Endpoint, IngressMode, ServiceKind, Ser
 use seaway_model::{Service, ServiceRef};
 
 use crate::expected::Expected;
+use crate::world::addresses::pod_ranges;
 use crate::world::cluster::Cluster;
 use crate::world::scenario::{JudgedNode, NODE_NAME, Probe};
 
@@ -94,7 +95,8 @@ fn claims_it(
     let has_family = service.cluster_ips.iter().any(|ip| ip.is_ipv4() == probe.to.is_ipv4());
     let of_another =
         cluster.services.iter().any(|(other, theirs)| other != name && theirs.cluster_ips.contains(&probe.to));
-    let may_be_virtual = has_family && !of_another && !is_unusable(probe.to);
+    let is_pods = pod_ranges().iter().any(|range| range.contains(&probe.to));
+    let may_be_virtual = has_family && !of_another && !is_unusable(probe.to) && !is_pods;
     match way {
         Way::Cluster => service.cluster_ips.contains(&probe.to),
         Way::Balancer => {

@@ -1,14 +1,15 @@
 //! Who claims which place, and who may have it.
 //!
 //! A place is an address, a protocol and a port. Of several Services that claim one, the oldest
-//! has it; claims that are refused do not count. An address that is another Service's ClusterIP,
-//! and an external IP that is a node's address, are refused: whoever may write a Service must not
-//! be able to take traffic that is meant for others.
+//! has it; claims that are refused do not count. An address that is another Service's ClusterIP or
+//! in a range of pods, and an external IP that is a node's address, are refused: whoever may write
+//! a Service must not be able to take traffic that is meant for others.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use seaway_model::service::IngressMode;
 use seaway_model::service::ServiceKind;
 use seaway_model::{Protocol, Service, ServiceRef};
@@ -183,6 +184,12 @@ impl Claims {
         rivals.chain(footprint.cluster_ips.iter().flat_map(|address| self.guests_of(address)))
     }
 
+    /// Services with an external or load balancer address in one of the ranges.
+    pub(super) fn guests_within<'a>(&'a self, ranges: &'a [IpNet]) -> impl Iterator<Item = &'a Arc<ServiceRef>> {
+        let is_within = |address: &IpAddr| ranges.iter().any(|range| range.contains(address));
+        self.guests.iter().filter(move |(address, _)| is_within(address)).flat_map(|(_, guests)| guests)
+    }
+
     /// Services with an external or load balancer address there.
     pub(super) fn guests_of(&self, address: &IpAddr) -> impl Iterator<Item = &Arc<ServiceRef>> {
         self.guests.get(address).into_iter().flatten()
@@ -225,6 +232,11 @@ impl Claims {
         let address = wish.guest_address()?;
         if wish.kind == FrontendKind::ExternalIp && node.cluster_node_addresses.contains(&address) {
             return Some(ServiceProblem::ExternalIpIsNode { service: service.clone(), address });
+        }
+        let of_pods = node.pod_ranges.iter().find(|range| range.contains(&address));
+        if let Some(range) = of_pods {
+            let (service, field) = (service.clone(), field(wish.kind));
+            return Some(ServiceProblem::AddressIsPods { service, field, address, range: *range });
         }
         // The smallest name, so that the message does not depend on the order of events.
         let owners = self.cluster_ips.get(&address)?.iter().filter(|owner| owner.as_ref() != service);

@@ -81,6 +81,7 @@ impl JudgedNode {
             name: NodeName::from(NODE_NAME),
             zone: self.zone.clone(),
             cluster_node_addresses: cluster_nodes().into_iter().collect(),
+            pod_ranges: pod_ranges(),
         }
     }
 

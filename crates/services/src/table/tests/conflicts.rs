@@ -65,6 +65,28 @@ fn an_external_ip_may_not_be_a_node() {
 }
 
 #[test]
+fn nobody_takes_a_pods_address() {
+    let thief = service("thief", &["10.96.0.1"]).external(&["10.244.1.7"]).load_balancer(&["10.244.9.9"]);
+    let mut table = table(vec![thief.set()]);
+    frontend(&table, "thief", "10.244.1.7", 80);
+    let with_pods = |ranges: &[&str]| {
+        let pod_ranges = ranges.iter().map(|range| range.parse().unwrap()).collect();
+        NodeView { pod_ranges, ..here() }
+    };
+    assert_eq!(changed(&table.set_node(with_pods(&["10.244.0.0/16", "fd00::/64"]))), "+thief");
+    assert_eq!(table.plan(&named("thief")).unwrap().frontends.len(), 1);
+    let texts = [
+        "SW1111 Service shop/thief: spec.externalIPs: 10.244.1.7 lies in the range 10.244.0.0/16 of pods and is refused",
+        "SW1111 Service shop/thief: status.loadBalancer.ingress: 10.244.9.9 lies in the range 10.244.0.0/16 of pods \
+         and is refused",
+    ];
+    assert_eq!(problems(&table), texts);
+    assert_eq!(changed(&table.set_node(with_pods(&["10.244.9.0/24"]))), "+thief", "a pool becomes smaller");
+    frontend(&table, "thief", "10.244.1.7", 80);
+    assert_eq!(problems(&table).len(), 1);
+}
+
+#[test]
 fn a_refused_address_keeps_nobody_away() {
     let thief = service("thief", &["10.96.0.1"]).external(&["192.0.2.1"]).created_at(1);
     let balanced = service("balanced", &["10.96.0.2"]).load_balancer(&["192.0.2.1"]).created_at(2);
