@@ -15,7 +15,7 @@ struct {
 	__type(value, struct sw_connected_socket);
 } sw_sockets SEC(".maps");
 
-/* Where connected UDP sockets of a backend are, so that they are found when it is gone. */
+/* Where connected sockets of a backend are, so that they are found when it is gone. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 32768);

@@ -17,12 +17,13 @@ SW_INLINE void sw_forget_socket(__u64 cookie)
 	bpf_map_delete_elem(&sw_sockets, &cookie);
 }
 
-/* Takes note that the namespace has a UDP socket that is connected to the backend. Two CPUs
+/* Takes note that the namespace has a socket that is connected to the backend. Two CPUs
  * that write at once may lose one; its next socket is noted again. */
-static __noinline int sw_remember_namespace(__u32 service_id, const struct sw_backend *backend, __u64 netns)
+static __noinline int sw_remember_namespace(__u32 service_id, const struct sw_backend *backend, __u64 netns,
+					    __u32 protocol)
 {
 	struct sw_connections_key key = { .service_id = service_id, .port = backend->port };
-	struct sw_socket_namespaces_of first = { .cookies = { netns } }, *known;
+	struct sw_socket_namespaces_of first = { .cookies = { netns }, .protocol = protocol }, *known;
 	int i;
 
 	__builtin_memcpy(key.address, backend->address, sizeof(key.address));
@@ -58,8 +59,7 @@ SW_INLINE void sw_remember_socket(__u64 cookie, const struct sw_service_request 
 		sw_count_connection(socket.service_id, socket.backend_address, socket.backend_port, 1);
 	}
 	bpf_map_update_elem(&sw_sockets, &cookie, &socket, BPF_ANY);
-	if (request->protocol == IPPROTO_UDP)
-		sw_remember_namespace(answer->service.id, &answer->backend, request->client.halves[1]);
+	sw_remember_namespace(answer->service.id, &answer->backend, request->client.halves[1], request->protocol);
 }
 
 SW_INLINE int sw_connect(struct bpf_sock_addr *call, bool ipv6)

@@ -56,6 +56,7 @@ fn plan(number: u32, endpoints: u32, shift: u32) -> Arc<ServicePlan> {
         service: ServiceRef::new("bench", format!("service-{number}")),
         frontends: vec![frontend],
         sets: vec![BackendSet { backends: backends.collect() }],
+        terminating: Vec::new(),
         health_check: None,
     })
 }

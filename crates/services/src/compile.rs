@@ -1,5 +1,7 @@
 //! One Service compiled for one node.
 
+use std::net::SocketAddr;
+
 use ipnet::IpNet;
 use seaway_model::service::{ServiceKind, TrafficPolicy};
 use seaway_model::{EndpointSlice, Service, ServiceRef};
@@ -37,6 +39,7 @@ pub(crate) fn compile(sources: Sources<'_>, granted: &[Wish], node: &NodeView) -
         service: sources.name.clone(),
         frontends: Vec::with_capacity(granted.len()),
         sets: Vec::new(),
+        terminating: Vec::new(),
         health_check: health_check(sources, node),
     };
     let mut known: Vec<((usize, bool), Reaches)> = Vec::new();
@@ -45,13 +48,15 @@ pub(crate) fn compile(sources: Sources<'_>, granted: &[Wish], node: &NodeView) -
         let reaches = match known.iter().find(|(of, _)| *of == key) {
             Some((_, reaches)) => *reaches,
             None => {
-                let reaches = reaches(sources, key, &wishes, node, &mut plan.sets);
+                let reaches = reaches(sources, key, &wishes, node, &mut plan);
                 known.push((key, reaches));
                 reaches
             }
         };
         plan.frontends.extend(frontend(service, wish, reaches, &wishes));
     }
+    plan.terminating.sort_unstable();
+    plan.terminating.dedup();
     keep_only_used_sets(&mut plan);
     (!plan.frontends.is_empty() || plan.health_check.is_some()).then_some(plan)
 }
@@ -72,18 +77,20 @@ fn reaches(
     (port, ipv4): (usize, bool),
     wishes: &Wishes,
     node: &NodeView,
-    sets: &mut Vec<BackendSet>,
+    plan: &mut ServicePlan,
 ) -> Reaches {
     let none = Reaches { cluster: Reach::Reject, local: Reach::Reject };
     let Some(wanted) = wanted(sources.service, port, ipv4) else { return none };
     let found = candidates(sources.slices.iter().copied(), wanted, node);
     let choice = Choice::new(&found, node);
+    let terminating = found.iter().filter(|one| one.endpoint.terminating);
+    plan.terminating.extend(terminating.map(|one| SocketAddr::new(one.address, one.port)));
     let mut reach = |is_in: &dyn Fn(&Candidate<'_>) -> bool, otherwise: Reach| {
         let backends: Vec<Backend> = found.iter().filter(|one| is_in(one)).map(|one| backend(one, wishes)).collect();
         if backends.is_empty() {
             return otherwise;
         }
-        Reach::Backends { set: intern(sets, BackendSet { backends }), hide_client: false }
+        Reach::Backends { set: intern(&mut plan.sets, BackendSet { backends }), hide_client: false }
     };
     let cluster = reach(&|one| choice.cluster(one).is_used(), Reach::Reject);
     let local = match (uses_local(sources.service), choice.any) {

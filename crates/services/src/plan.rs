@@ -1,7 +1,7 @@
 //! A Service compiled for one node: plain values that the data path programs and people read.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -29,6 +29,9 @@ pub struct ServicePlan {
     pub frontends: Vec<Frontend>,
     /// Backends that frontends refer to by index.
     pub sets: Vec<BackendSet>,
+    /// Endpoints that terminate, whether they serve or not, in order. One that is neither here nor among the
+    /// backends any more is gone, and its pod with it: nothing else leaves a Service by way of terminating.
+    pub terminating: Vec<SocketAddr>,
     /// `spec.healthCheckNodePort` and how many endpoints of this node are ready.
     pub health_check: Option<HealthCheck>,
 }

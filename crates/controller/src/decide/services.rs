@@ -119,6 +119,7 @@ mod tests {
             service: ServiceRef::new("shop", "web"),
             frontends: vec![frontend],
             sets: Vec::new(),
+            terminating: Vec::new(),
             health_check: None,
         }))
     }

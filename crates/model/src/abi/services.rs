@@ -194,11 +194,15 @@ abi_structs! {
         address: [u8; 16] as "__u8[16]",
     }
 
-    /// Network namespaces with UDP sockets that were connected to a backend by way of a frontend
+    /// Network namespaces with sockets that were connected to a backend by way of a frontend
     /// (map `sw_socket_namespaces`, key: `sw_connections_key`).
     struct SocketNamespaces as "sw_socket_namespaces_of" {
         /// Cookies; 0: none. When there are more than fit, the last is all ones.
         cookies: [u64; 4] as "__u64[4]",
+        /// Protocol of the frontend.
+        protocol: u32 as "__u32",
+        /// Explicit padding, zero.
+        pad: u32 as "__u32",
     }
 
     /// Constants written into the socket programs when they are loaded.

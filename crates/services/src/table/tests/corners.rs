@@ -74,6 +74,19 @@ fn corner_05_terminating_endpoints_serve_when_nobody_else_does() {
 }
 
 #[test]
+fn corner_05_terminating_endpoints_are_known_until_they_are_gone() {
+    let mut table = table(vec![
+        service("web", &["10.96.0.1"]).set(),
+        slice("web-1", "web", vec![endpoint("10.0.0.1", "here"), endpoint("10.0.0.2", "there").dead()]),
+    ]);
+    let terminating = |table: &ServiceTable| table.plan(&named("web")).unwrap().terminating.clone();
+    assert_eq!(terminating(&table), ["10.0.0.2:8080".parse().unwrap()]);
+    let alone = slice("web-1", "web", vec![endpoint("10.0.0.1", "here")]);
+    assert_eq!(changed(&table.apply(&[alone])), "+web", "the data path is told of its end");
+    assert_eq!(terminating(&table), []);
+}
+
+#[test]
 fn corner_06_clients_of_the_cluster_see_policy_cluster_on_a_local_load_balancer() {
     let web = service("web", &["10.96.0.1"]).load_balancer(&["203.0.113.1"]).externally_local();
     let table = table(vec![web.set(), slice("web-1", "web", vec![endpoint("10.0.0.2", "there")])]);

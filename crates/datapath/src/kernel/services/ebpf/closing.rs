@@ -1,6 +1,7 @@
-//! Closes connected UDP sockets whose backend has left their Service. Nothing else would tell
-//! the application: its datagrams vanish. TCP connections are left alone, for a backend that
-//! terminates finishes them, and one that is dead resets them or lets them time out.
+//! Closes connected sockets that nobody would tell otherwise: those of UDP whose backend has left
+//! their Service, for datagrams vanish silently, and those of TCP whose backend terminated and is
+//! gone, for a node that died resets nothing. A TCP connection to a backend that is not ready,
+//! serves, terminates or merely left the Service is left alone: the backend finishes it.
 //!
 //! The programs note for each frontend and backend which network namespaces have such sockets,
 //! so only those are visited, and the kernel looks through their sockets of that port alone.
@@ -27,6 +28,10 @@ use crate::kernel::netns;
 /// `SOCK_DIAG_BY_FAMILY` and `SOCK_DESTROY` in linux/sock_diag.h.
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const SOCK_DESTROY: u16 = 21;
+
+/// States of TCP sockets that may have to be closed: all from `TCP_ESTABLISHED` on (include/net/tcp_states.h)
+/// but `TCP_TIME_WAIT`, `TCP_CLOSE`, `TCP_LISTEN` and `TCP_NEW_SYN_RECV`, whose ends hold nothing open.
+const TCP_CONNECTED: u32 = 0b1011_0011_1110;
 
 /// What the programs write when more namespaces have sockets than they note.
 const MANY_NAMESPACES: u64 = u64::MAX;
@@ -55,6 +60,13 @@ struct DiagRequest {
     id: SocketId,
 }
 
+/// A backend that a frontend has no more.
+#[derive(Debug, Clone, Copy)]
+struct Departed {
+    key: ConnectionsKey,
+    protocol: u32,
+}
+
 /// Finds the network namespaces of pods by their cookies.
 pub(super) struct Namespaces {
     own: (u64, OwnedFd),
@@ -70,18 +82,19 @@ impl Namespaces {
         Ok(Self { own: (own_cookie, netns::own()?), dir, known: BTreeMap::new() })
     }
 
-    /// Closes the UDP sockets of backends that have left a frontend. Returns how many.
+    /// Closes the sockets of backends that have left a frontend. Returns how many.
     pub(super) fn close(&mut self, tables: &Tables, gone: &[ConnectionsKey]) -> Result<u64, DatapathError> {
-        let mut wanted: BTreeMap<u64, Vec<ConnectionsKey>> = BTreeMap::new();
+        let mut wanted: BTreeMap<u64, Vec<Departed>> = BTreeMap::new();
         let mut everywhere = Vec::new();
         for key in gone {
             let Some(namespaces) = tables.socket_namespaces.get(key)? else { continue };
+            let departed = Departed { key: *key, protocol: namespaces.protocol };
             if namespaces.cookies.contains(&MANY_NAMESPACES) {
-                everywhere.push(*key);
+                everywhere.push(departed);
                 continue;
             }
             for cookie in namespaces.cookies.into_iter().filter(|cookie| *cookie != 0) {
-                wanted.entry(cookie).or_default().push(*key);
+                wanted.entry(cookie).or_default().push(departed);
             }
         }
         if wanted.is_empty() && everywhere.is_empty() {
@@ -104,7 +117,7 @@ impl Namespaces {
     }
 
     /// The pods' namespaces with the wanted cookies, or all.
-    fn pod_namespaces(&mut self, wanted: &BTreeMap<u64, Vec<ConnectionsKey>>, all: bool) -> Vec<(u64, OwnedFd)> {
+    fn pod_namespaces(&mut self, wanted: &BTreeMap<u64, Vec<Departed>>, all: bool) -> Vec<(u64, OwnedFd)> {
         let open = |path: &PathBuf, cookie: u64| Some((cookie, OwnedFd::from(File::open(path).ok()?)));
         let is_wanted = |cookie: &u64| all || wanted.contains_key(cookie);
         let unknown = |cookie: &&u64| **cookie != self.own.0 && !self.known.values().any(|known| known == *cookie);
@@ -134,10 +147,11 @@ impl Namespaces {
     }
 }
 
-/// Backends with connected sockets that are none of the frontend's any more.
+/// Backends with connected UDP sockets that are none of the frontend's any more.
 pub(super) fn strays(tables: &Tables, state: &State) -> Result<Vec<ConnectionsKey>, BpfError> {
     let noted = tables.socket_namespaces.entries()?;
-    Ok(strays_among(noted.into_iter().map(|(key, _)| key), state))
+    let datagrams = noted.into_iter().filter(|(_, noted)| noted.protocol == libc::IPPROTO_UDP as u32);
+    Ok(strays_among(datagrams.map(|(key, _)| key), state))
 }
 
 /// Forgets the connections that were counted to backends that are none any more.
@@ -161,45 +175,57 @@ fn strays_among(keys: impl Iterator<Item = ConnectionsKey>, state: &State) -> Ve
             let Some(placed) = placed.filter(|placed| placed.owner == programmed.owner) else { continue };
             let backends =
                 [frontend.inside, frontend.outside].into_iter().flat_map(|reach| programmed.plan.backends(reach));
-            present.extend(backends.map(|backend| image::connections_key(placed.value.id, backend)));
+            let key = |backend: &_| image::connections_key(placed.value.id, image::socket_address(backend));
+            present.extend(backends.map(key));
         }
     }
     keys.filter(|key| !present.contains(key) && !left.contains(&key.service_id)).collect()
 }
 
 /// Closes sockets in the calling thread's namespace.
-fn close_here(tables: &Tables, gone: &[ConnectionsKey]) -> Result<u64, DatapathError> {
+fn close_here(tables: &Tables, gone: &[Departed]) -> Result<u64, DatapathError> {
     let mut netlink = Netlink::sockets()?;
-    let mut closed = 0;
-    for key in gone {
+    // One look through the sockets of a kind for all backends: the kernel walks its whole table for each.
+    let mut kinds: BTreeMap<(u32, i32), HashSet<ConnectionsKey>> = BTreeMap::new();
+    for Departed { key, protocol } in gone {
         // Sockets of IPv6 may speak IPv4.
         let is_ipv4 = abi::unmap_address(key.address).is_ipv4();
         for family in [libc::AF_INET, libc::AF_INET6].into_iter().filter(|family| is_ipv4 || *family != libc::AF_INET) {
-            closed += close_family(&mut netlink, tables, key, family as u8)?;
+            kinds.entry((*protocol, family)).or_default().insert(*key);
         }
+    }
+    let mut closed = 0;
+    for ((protocol, family), keys) in kinds {
+        closed += close_kind(&mut netlink, tables, (protocol, family), &keys)?;
     }
     Ok(closed)
 }
 
-fn close_family(
+fn close_kind(
     netlink: &mut Netlink,
     tables: &Tables,
-    key: &ConnectionsKey,
-    family: u8,
+    (protocol, family): (u32, i32),
+    keys: &HashSet<ConnectionsKey>,
 ) -> Result<u64, DatapathError> {
-    let mut request =
-        DiagRequest { family, protocol: libc::IPPROTO_UDP as u8, states: u32::MAX, ..DiagRequest::zeroed() };
-    request.id.destination_port = key.port;
+    let states = if protocol == libc::IPPROTO_TCP as u32 { TCP_CONNECTED } else { u32::MAX };
+    let mut request = DiagRequest { family: family as u8, protocol: protocol as u8, states, ..DiagRequest::zeroed() };
+    let ports: HashSet<u16> = keys.iter().map(|key| key.port).collect();
+    if let [port] = ports.iter().collect::<Vec<_>>().as_slice() {
+        request.id.destination_port = **port;
+    }
     let replies = netlink.dump(&diag(SOCK_DIAG_BY_FAMILY, &request, "read"))?;
     let mut closed = 0;
     for (_, body) in replies {
         // Family, state, timer and retransmissions come first.
         let id = body.get(4..4 + size_of::<SocketId>()).and_then(|bytes| bytemuck::try_pod_read_unaligned(bytes).ok());
-        let Some(id): Option<SocketId> = id.filter(|id: &SocketId| id.destination_port == key.port) else { continue };
+        let Some(id): Option<SocketId> = id.filter(|id: &SocketId| ports.contains(&id.destination_port)) else {
+            continue;
+        };
         let cookie = u64::from(id.cookie[0]) | u64::from(id.cookie[1]) << 32;
         // What the programs know of it says by which frontend it came to the backend.
         let is_meant = tables.sockets.get(&cookie)?.is_some_and(|socket| {
-            (socket.service_id, socket.backend_port, socket.backend_address) == (key.service_id, key.port, key.address)
+            let (service_id, port, address) = (socket.service_id, socket.backend_port, socket.backend_address);
+            keys.contains(&ConnectionsKey { service_id, port, pad: 0, address })
         });
         if !is_meant {
             continue;
@@ -215,7 +241,7 @@ fn close_family(
 }
 
 fn diag(kind: u16, request: &DiagRequest, operation: &'static str) -> Request {
-    Request::new(kind, 0, bytemuck::bytes_of(request), operation, "UDP sockets of a backend that is gone")
+    Request::new(kind, 0, bytemuck::bytes_of(request), operation, "sockets of a backend that is gone")
 }
 
 fn visit_error(path: &Path, source: io::Error) -> DatapathError {

@@ -1,5 +1,6 @@
 //! What the kernel holds for a Service: its plan in the maps' terms. Pure.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -156,8 +157,13 @@ fn flags(frontend: &Frontend) -> u32 {
 }
 
 /// The key of what is known of a frontend's connections to a backend.
-pub(super) fn connections_key(id: u32, backend: &Backend) -> ConnectionsKey {
-    ConnectionsKey { service_id: id, port: backend.port.to_be(), pad: 0, address: abi::map_address(backend.address) }
+pub(super) fn connections_key(id: u32, at: SocketAddr) -> ConnectionsKey {
+    ConnectionsKey { service_id: id, port: at.port().to_be(), pad: 0, address: abi::map_address(at.ip()) }
+}
+
+/// Where a backend listens.
+pub(super) fn socket_address(backend: &Backend) -> SocketAddr {
+    SocketAddr::new(backend.address, backend.port)
 }
 
 /// The keys of a frontend's source ranges. Those of the other family admit nobody here: as keys,

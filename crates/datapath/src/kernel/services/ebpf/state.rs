@@ -1,6 +1,7 @@
 //! What the kernel holds, as far as we know, and what a change of one Service takes. No effects.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use seaway_model::abi::services::{ConnectionsKey, Service, ServiceKey, SourceRangeKey};
@@ -215,12 +216,19 @@ impl State {
         }
     }
 
-    /// Backends that UDP frontends had for clients of this node and have no more.
+    /// Backends whose connections end: for UDP those that frontends had for clients of this node and
+    /// have no more, for TCP those that are gone altogether.
     fn note_departures(&self, before: &Programmed, after: Option<&ServicePlan>, step: &mut Step) {
-        for frontend in before.plan.frontends.iter().filter(|frontend| frontend.protocol == Protocol::Udp) {
+        let dead = dead_endpoints(&before.plan, after);
+        for frontend in &before.plan.frontends {
             let key = image::service_key(frontend);
             let placed = self.frontends.get(&key).filter(|placed| placed.owner == before.owner);
             let (Some(placed), had) = (placed, before.plan.backends(frontend.inside)) else { continue };
+            if frontend.protocol != Protocol::Udp {
+                let dead = dead.iter().filter(|at| at.is_ipv4() == frontend.at.is_ipv4());
+                step.departures.extend(dead.map(|at| image::connections_key(placed.value.id, *at)));
+                continue;
+            }
             let now = after.and_then(|plan| {
                 plan.frontends.iter().find(|now| image::service_key(now) == key).map(|now| plan.backends(now.inside))
             });
@@ -230,7 +238,8 @@ impl State {
             }
             let kept: HashSet<_> = now.iter().map(|backend| (backend.address, backend.port)).collect();
             let gone = had.iter().filter(|backend| !kept.contains(&(backend.address, backend.port)));
-            step.departures.extend(gone.map(|backend| image::connections_key(placed.value.id, backend)));
+            let key = |backend: &_| image::connections_key(placed.value.id, image::socket_address(backend));
+            step.departures.extend(gone.map(key));
         }
     }
 
@@ -327,6 +336,15 @@ impl Step {
             Room { frontends: self.gone.len() as u64, source_ranges: self.old_ranges.len() as u64, ..Room::default() };
         gone.plus(&self.old_sets.room())
     }
+}
+
+/// Endpoints that terminated and are listed no more. Those of a Service that goes as a whole are not
+/// among them: its pods may live on.
+fn dead_endpoints(before: &ServicePlan, after: Option<&ServicePlan>) -> Vec<SocketAddr> {
+    let Some(after) = after.filter(|_| !before.terminating.is_empty()) else { return Vec::new() };
+    let mut listed: HashSet<SocketAddr> = after.terminating.iter().copied().collect();
+    listed.extend(after.sets.iter().flat_map(|set| &set.backends).map(image::socket_address));
+    before.terminating.iter().copied().filter(|at| !listed.contains(at)).collect()
 }
 
 fn uses(frontend: &Frontend, index: usize) -> bool {

@@ -4,6 +4,7 @@
 mod adoption;
 mod affinity;
 mod choice;
+mod closing;
 mod connect;
 mod datagram;
 mod plans;

@@ -110,6 +110,7 @@ impl Service {
             service: ServiceRef::new("shop", self.name),
             frontends: vec![self.frontend],
             sets: vec![BackendSet { backends }],
+            terminating: Vec::new(),
             health_check: None,
         }))
     }

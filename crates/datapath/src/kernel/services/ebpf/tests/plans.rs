@@ -7,11 +7,11 @@ use seaway_services::plan::{
     Algorithm, Backend, BackendSet, Forwarding, Frontend, FrontendAddress, FrontendKind, PlanChange, Reach, ServicePlan,
 };
 
-use super::world::ip;
+use super::world::{at, ip};
 
 /// A Service of that name without anything.
 pub(super) fn service(name: &str) -> ServicePlan {
-    ServicePlan { service: ServiceRef::new("shop", name), frontends: Vec::new(), sets: Vec::new(), health_check: None }
+    ServicePlan { service: ServiceRef::new("shop", name), frontends: Vec::new(), sets: Vec::new(), terminating: Vec::new(), health_check: None }
 }
 
 /// The Service is no more.
@@ -25,6 +25,8 @@ pub(super) trait Plan: Sized {
     fn backends(self, addresses: &[&str], port: u16) -> Self;
     /// The same with weights.
     fn weighted(self, backends: &[(&str, u16)], port: u16) -> Self;
+    /// These terminate.
+    fn terminating(self, addresses: &[&str], port: u16) -> Self;
     fn cluster_ip(self, address: &str, protocol: Protocol, port: u16) -> Self;
     fn node_port(self, port: u16) -> Self;
     /// Changes the last frontend.
@@ -52,6 +54,11 @@ impl Plan for ServicePlan {
             backends.iter().map(|(address, weight)| backend(ip(address), port, *weight)).collect();
         backends.sort();
         self.sets.push(BackendSet { backends });
+        self
+    }
+
+    fn terminating(mut self, addresses: &[&str], port: u16) -> Self {
+        self.terminating = addresses.iter().map(|address| at(address, port)).collect();
         self
     }
 

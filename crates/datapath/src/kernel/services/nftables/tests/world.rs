@@ -333,6 +333,7 @@ pub(super) fn plan(name: &str, place: &str, port: u16, backends: Vec<Backend>) -
         service: ServiceRef::new("shop", name),
         frontends: vec![frontend(Protocol::Tcp), frontend(Protocol::Udp)],
         sets: if backends.is_empty() { Vec::new() } else { vec![BackendSet { backends }] },
+        terminating: Vec::new(),
         health_check: None,
     }
 }
