@@ -267,14 +267,14 @@ struct sw_service {
 	__u32 outside_set;
 	/* Slots of that set; 0: see the flags. */
 	__u32 outside_count;
-	/* Number of the frontend, the same as long as it exists: key of affinity and source ranges. */
+	/* Number of the frontend, the same as long as it exists: key of source ranges and connections. */
 	__u32 id;
 	/* A client keeps its backend for that long after its last new connection; 0: no affinity. */
 	__u32 affinity_timeout_seconds;
 	/* `SW_SERVICE_*`; algorithm and kind have bits of their own. */
 	__u32 flags;
-	/* Explicit padding, zero. */
-	__u32 pad;
+	/* What clients are remembered under, the same for all places of a Service port in one family; 0: no affinity. */
+	__u32 affinity_id;
 };
 _Static_assert(sizeof(struct sw_service) == 32, "sw_service has the size Rust gives it");
 
@@ -334,8 +334,8 @@ _Static_assert(sizeof(struct sw_slot_table) == 8192, "sw_slot_table has the size
 struct sw_affinity_key {
 	/* Address of the client; IPv4 is mapped. For sockets: eight bytes of ones, then the cookie of their network namespace. */
 	__u8 client[16];
-	/* Number of the frontend. */
-	__u32 service_id;
+	/* `sw_service.affinity_id`. */
+	__u32 affinity_id;
 	/* Explicit padding, zero. */
 	__u32 pad;
 };
@@ -354,7 +354,7 @@ struct sw_affinity_entry {
 };
 _Static_assert(sizeof(struct sw_affinity_entry) == 32, "sw_affinity_entry has the size Rust gives it");
 
-/* Key of the longest-prefix map `sw_source_ranges`: who may use a frontend from elsewhere. */
+/* Key of the longest-prefix map `sw_source_ranges`: who may use a frontend. */
 struct sw_source_range_key {
 	/* 32 bits of the number and then those of the prefix; IPv4 prefixes are mapped. */
 	__u32 prefix_length_bits;
@@ -440,12 +440,16 @@ struct sw_connections_key {
 };
 _Static_assert(sizeof(struct sw_connections_key) == 24, "sw_connections_key has the size Rust gives it");
 
-/* Network namespaces with UDP sockets that were connected to a backend by way of a frontend (map `sw_socket_namespaces`, key: `sw_connections_key`). */
+/* Network namespaces with sockets that were connected to a backend by way of a frontend (map `sw_socket_namespaces`, key: `sw_connections_key`). */
 struct sw_socket_namespaces_of {
 	/* Cookies; 0: none. When there are more than fit, the last is all ones. */
 	__u64 cookies[4];
+	/* Protocol of the frontend. */
+	__u32 protocol;
+	/* Explicit padding, zero. */
+	__u32 pad;
 };
-_Static_assert(sizeof(struct sw_socket_namespaces_of) == 32, "sw_socket_namespaces_of has the size Rust gives it");
+_Static_assert(sizeof(struct sw_socket_namespaces_of) == 40, "sw_socket_namespaces_of has the size Rust gives it");
 
 /* Constants written into the socket programs when they are loaded. */
 struct sw_socket_settings {

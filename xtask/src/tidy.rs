@@ -5,6 +5,7 @@
 //! its own; [`run`] makes all of them and names everything that is wrong.
 
 mod blank;
+mod corner_cases;
 mod errors;
 mod manifests;
 mod places;
@@ -42,6 +43,7 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
     violations.extend(size::check(&tree));
     violations.extend(errors::check(&tree));
     violations.extend(words::check(&tree));
+    violations.extend(corner_cases::check(&tree));
     if let Err(stale) = codegen::run(root, true) {
         violations.push(Violation { path: "xtask/src/codegen.rs".to_owned(), line: 0, message: stale.to_string() });
     }

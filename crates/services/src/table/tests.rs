@@ -37,6 +37,30 @@ fn every_kind_of_place_leads_to_the_endpoints() {
 }
 
 #[test]
+fn a_load_balancer_of_any_class_needs_no_node_ports() {
+    let web = service("web", &["10.96.0.1"]).load_balancer(&["203.0.113.1"]);
+    let web = web.with(|web| web.load_balancer_class = Some("example.org/beam".into()));
+    let table = table(vec![web.set(), two_endpoints()]);
+    let both = "10.0.0.1:8080 10.0.0.2:8080";
+    assert_eq!(reach(&table, "web", "203.0.113.1", 80), format!("{both} | {both} *"));
+    assert_eq!(table.plan(&named("web")).unwrap().frontends.len(), 2, "no place on the nodes");
+    assert_eq!(table.problems().count(), 0);
+}
+
+#[test]
+fn a_slice_without_endpoints_refuses_and_one_outside_every_pool_serves() {
+    let mut table = table(vec![service("web", &["10.96.0.1"]).set(), slice("web-1", "web", Vec::new())]);
+    table.set_node(NodeView { pod_ranges: vec!["10.244.0.0/16".parse().unwrap()], ..here() });
+    assert_eq!(reach(&table, "web", "10.96.0.1", 80), "reject | reject");
+    let elsewhere = slice("web-1", "web", vec![endpoint("198.51.100.9", "there")]);
+    assert_eq!(changed(&table.apply(&[elsewhere])), "+web");
+    assert_eq!(reach(&table, "web", "10.96.0.1", 80), "198.51.100.9:8080 | 198.51.100.9:8080 *");
+    assert_eq!(table.problems().count(), 0);
+    assert_eq!(changed(&table.apply(&[slice("web-1", "web", Vec::new())])), "+web");
+    assert_eq!(reach(&table, "web", "10.96.0.1", 80), "reject | reject");
+}
+
+#[test]
 fn an_unchanged_plan_is_not_told_again() {
     let mut table = table(vec![service("web", &["10.96.0.1"]).set(), two_endpoints()]);
     let swapped = slice("web-1", "web", vec![endpoint("10.0.0.1", "here"), endpoint("10.0.0.2", "there")]);

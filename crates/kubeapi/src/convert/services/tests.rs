@@ -35,6 +35,24 @@ fn a_service_keeps_what_the_network_needs() {
 }
 
 #[test]
+fn traffic_distribution_and_class_are_kept_and_node_ports_need_not_be_there() {
+    for (text, expected) in [
+        ("PreferClose", TrafficDistribution::PreferSameZone),
+        ("PreferSameZone", TrafficDistribution::PreferSameZone),
+        ("PreferSameNode", TrafficDistribution::PreferSameNode),
+        ("PreferTheMoon", TrafficDistribution::Any),
+    ] {
+        let (web, flaws) = convert(json!({
+            "type": "LoadBalancer", "clusterIP": "10.96.0.1", "trafficDistribution": text,
+            "loadBalancerClass": "example.org/beam", "allocateLoadBalancerNodePorts": false, "ports": [{"port": 80}],
+        }));
+        assert_eq!((web.traffic_distribution, web.ports[0].node_port), (expected, None), "{text}");
+        assert_eq!(web.load_balancer_class.as_deref(), Some("example.org/beam"));
+        assert_eq!(flaws, []);
+    }
+}
+
+#[test]
 fn headless_and_named_services_have_no_address() {
     let (web, _) = convert(json!({"clusterIP": "None", "clusterIPs": ["None"]}));
     assert!(web.headless && web.cluster_ips.is_empty());

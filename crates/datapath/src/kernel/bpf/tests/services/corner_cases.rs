@@ -99,6 +99,24 @@ fn refused_dropped_and_unknown_are_three_things() {
 }
 
 #[test]
+fn policy_changes_between_cluster_and_local_take_effect() {
+    let cluster = serving(Between::Tunnel);
+    let [near, far] = &cluster.nodes;
+    let target = SocketAddr::new(node(1, true), NODE_PORT);
+    let web = |outside: Reach| node_port("web", &[near.sees(&far.pod, true)]).outside(outside);
+    for _ in 0..2 {
+        near.apply(web(Reach::Backends { set: 0, hide_client: true }));
+        let seen = tcp(&cluster.client, target, 1).unwrap_or_else(|error| panic!("{error:?} {}", cluster.drops()));
+        assert_eq!((seen.server.ip(), seen.client.ip()), (far.pod.ipv4.into(), node(1, true)));
+        near.apply(web(Reach::Drop));
+        assert_eq!(tcp(&cluster.client, target, 1), Err(std::io::ErrorKind::TimedOut));
+        near.apply(node_port("web", &[near.sees(&near.pod, true)]).keep_client().build());
+        let seen = tcp(&cluster.client, target, 1).unwrap_or_else(|error| panic!("{error:?} {}", cluster.drops()));
+        assert_eq!((seen.server.ip(), seen.client.ip()), (near.pod.ipv4.into(), client(true)));
+    }
+}
+
+#[test]
 fn packets_of_unknown_connections_are_dropped_not_forwarded() {
     let cluster = Cluster::new(Between::Tunnel);
     let near = &cluster.nodes[0];
@@ -132,6 +150,15 @@ fn source_ranges_see_the_client_and_guard_nothing_else() {
     assert!(tcp(&cluster.client, port, 1).is_ok(), "NodePorts have none");
     near.apply(web().source_range("192.0.2.8/30").build());
     assert!(tcp(&cluster.client, vip, 1).is_ok(), "{}", cluster.drops());
+    // Pods of the node are held to them, too.
+    let pod = near.node.add_pod(1, 2);
+    near.node.attach(&pod);
+    let before = dropped(&cluster, DropReason::ServiceSourceRefused);
+    assert_eq!(tcp(&pod.namespace, vip, 1), Err(std::io::ErrorKind::TimedOut));
+    assert!(dropped(&cluster, DropReason::ServiceSourceRefused) > before);
+    near.apply(web().source_range("10.88.1.0/24").build());
+    let seen = tcp(&pod.namespace, vip, 1).unwrap_or_else(|error| panic!("{error:?} {}", cluster.drops()));
+    assert_eq!(seen.client.ip(), pod.ipv4);
 }
 
 #[test]

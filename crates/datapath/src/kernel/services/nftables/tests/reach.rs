@@ -101,7 +101,7 @@ fn node_port_is_served_on_chosen_addresses_and_hides_strangers() {
 }
 
 #[test]
-fn corner_12_source_ranges_are_checked_before_translation_for_strangers() {
+fn corner_12_source_ranges_are_checked_before_translation_for_everyone() {
     let world = World::new();
     let (client, server) = (world.pod(1), world.pod(2));
     server.serve(8080);
@@ -116,11 +116,19 @@ fn corner_12_source_ranges_are_checked_before_translation_for_strangers() {
                 frontend.source_ranges = vec![range];
             })
         };
+        let own = ipnet::IpNet::from(client.address(v6)).to_string();
         world.set(vec![ranged(bad)]);
-        assert_eq!(tcp_briefly(&world.outside, at(place, 80)), Outcome::Silence);
-        assert_eq!(tcp(&client.namespace, at(place, 80)).server(), "pod-2", "clients of the node are exempt");
+        for host in [&world.outside, &client.namespace, &world.node] {
+            assert_eq!(tcp_briefly(host, at(place, 80)), Outcome::Silence);
+        }
         world.set(vec![ranged(good)]);
         assert_eq!(tcp(&world.outside, at(place, 80)).server(), "pod-2");
+        assert_eq!(tcp_briefly(&client.namespace, at(place, 80)), Outcome::Silence, "pods are judged by their address");
+        world.set(vec![ranged(&own)]);
+        assert_eq!(tcp(&client.namespace, at(place, 80)).server(), "pod-2");
+        assert_eq!(tcp_briefly(&world.outside, at(place, 80)), Outcome::Silence);
+        world.set(vec![ranged(&format!("{}/{}", NODE[usize::from(v6)], if v6 { 128 } else { 32 }))]);
+        assert_eq!(tcp(&world.node, at(place, 80)).server(), "pod-2", "and processes by the node's");
         assert_eq!(world.audit(), vec![]);
     }
 }
