@@ -10,6 +10,7 @@
 //! A thread of its own, because calls to the kernel block, and because a cluster's thousands of
 //! Services must not hold up the pods that start meanwhile.
 
+mod audits;
 mod census;
 pub(crate) mod facts;
 pub(crate) mod health;

@@ -45,11 +45,25 @@ pub trait ServiceDatapath: Send {
     /// Compares the kernel with what was applied, repairs, and says what differed.
     fn audit(&mut self) -> Result<Vec<Difference>, DatapathError>;
 
+    /// The same in parts, so that changes can go in between. After the last it starts anew.
+    fn audit_step(&mut self) -> Result<AuditStep, DatapathError> {
+        Ok(AuditStep { differences: self.audit()?, is_last: true })
+    }
+
     /// How full the maps are and what they did.
     fn usage(&mut self) -> Result<ServiceUsage, DatapathError>;
 
     /// Removes everything of ours for Services from the kernel.
     fn uninstall(&mut self) -> Result<(), DatapathErrors>;
+}
+
+/// A part of an audit.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AuditStep {
+    /// What differed and was repaired.
+    pub differences: Vec<Difference>,
+    /// Everything was compared.
+    pub is_last: bool,
 }
 
 /// What a batch did.

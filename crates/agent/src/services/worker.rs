@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use seaway_datapath::services::{Refusal, ServiceReport};
-use seaway_datapath::{DatapathError, Difference, ServiceDatapath};
+use seaway_datapath::{DatapathError, ServiceDatapath};
 use seaway_model::agent_api::{Failure, ServiceQuestion};
 use seaway_model::{Diagnose, ServiceChange};
 use seaway_services::ServiceTable;
 use seaway_services::plan::PlanChange;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::audits::Audits;
 use super::census::Census;
 use super::facts::Facts;
 use super::health::{HealthPorts, NodeHealth};
@@ -80,7 +81,7 @@ struct Worker {
     trouble: Option<Failure>,
     retry_at: Option<Instant>,
     audit_interval: Option<Duration>,
-    audited_at: Instant,
+    audits: Audits,
     refused_at: Instant,
     usage_at: Instant,
 }
@@ -114,7 +115,7 @@ pub(crate) fn start(
         trouble: None,
         retry_at: None,
         audit_interval,
-        audited_at: now,
+        audits: Audits::new(now),
         refused_at: now,
         usage_at: now,
     };
@@ -155,7 +156,9 @@ impl Worker {
             return;
         };
         loop {
-            let first = timers.block_on(async { tokio::time::timeout(TICK, messages.recv()).await });
+            // Between the parts of an audit, what has come meanwhile goes first.
+            let patience = if self.audits.is_under_way() { Duration::ZERO } else { TICK };
+            let first = timers.block_on(async { tokio::time::timeout(patience, messages.recv()).await });
             let mut next = match first {
                 Ok(None) => return,
                 Ok(Some(message)) => Some(message),
@@ -168,6 +171,7 @@ impl Worker {
             }
             self.timers();
             self.program();
+            self.audits.go_on(self.datapath.as_mut());
         }
     }
 
@@ -182,7 +186,7 @@ impl Worker {
             }
             Message::Audit(reply) => {
                 self.program();
-                let _ = reply.send(self.audit());
+                self.audits.ask(reply, Instant::now());
             }
         }
     }
@@ -239,26 +243,10 @@ impl Worker {
                 }
             }
         }
-        if self.cleaned_up && self.audit_interval.is_some_and(|pause| now.duration_since(self.audited_at) >= pause) {
-            // Logged, and repaired as far as it goes.
-            let _ = self.audit();
+        if self.cleaned_up && self.audit_interval.is_some_and(|pause| self.audits.idle_for(now) >= pause) {
+            self.audits.start(now);
         }
         self.outputs.health.waiting(self.waiting_since);
-    }
-
-    fn audit(&mut self) -> Result<Vec<String>, Failure> {
-        self.audited_at = Instant::now();
-        let found = self.datapath.audit();
-        match &found {
-            Ok(differences) => {
-                for difference in differences {
-                    tracing::warn!(cause = difference.cause, "repaired: {}", difference.what);
-                }
-            }
-            Err(error) => tracing::error!(id = %error.id(), fix = error.fix(), "audit of Services failed: {error}"),
-        }
-        let lines = |found: Vec<Difference>| found.iter().map(ToString::to_string).collect();
-        found.map(lines).map_err(|error| datapath_failure(&error))
     }
 
     /// Brings what is due into the kernel.

@@ -37,7 +37,7 @@ use self::writer::Writer;
 use crate::kernel::bpf::object::{self, EmbeddedObject, ObjectConfig};
 use crate::kernel::bpf::{self, BpfError};
 use crate::kernel::services::nftables::{self, ServiceGuard};
-use crate::services::{ServiceDatapath, ServiceNode, ServiceReport, ServiceUsage};
+use crate::services::{AuditStep, ServiceDatapath, ServiceNode, ServiceReport, ServiceUsage};
 use crate::{DatapathError, DatapathErrors, Difference, Options};
 
 /// An unconnected UDP socket that was silent for that long may get another backend; as long as
@@ -56,6 +56,8 @@ pub struct EbpfServices {
     maps_dir: PathBuf,
     /// Where the search for connections past their time is.
     walk: Walk,
+    /// Where the audit is.
+    audit: audit::Walk,
     /// Programs of an earlier version run on old maps until everything was applied to the new.
     attach_when_synced: bool,
 }
@@ -92,8 +94,18 @@ impl EbpfServices {
         })?;
         let state = State::over(leftovers, used);
         let guard = ServiceGuard::open()?;
-        let walk = Walk::default();
-        Ok(Self { tables, programs, state, guard, host_netns_cookie, namespaces, maps_dir, walk, attach_when_synced })
+        Ok(Self {
+            tables,
+            programs,
+            state,
+            guard,
+            host_netns_cookie,
+            namespaces,
+            maps_dir,
+            walk: Walk::default(),
+            audit: audit::Walk::default(),
+            attach_when_synced,
+        })
     }
 
     /// Takes the programs for sockets away, whichever version left them. Needs nothing loaded.
@@ -125,8 +137,8 @@ impl ServiceDatapath for EbpfServices {
     fn synced(&mut self) -> Result<ServiceReport, DatapathError> {
         let live_frontends = self.state.frontends.values().map(|placed| placed.value.id).collect();
         let kept = self.state.refused_places.values().flatten().copied().collect();
-        let State { leftovers, live_sets, .. } = &mut self.state;
-        let removed = leftovers.sweep(&self.tables, live_sets, &live_frontends, &kept)?;
+        let live_sets = self.state.live_sets.keys().copied().collect();
+        let removed = self.state.leftovers.sweep(&self.tables, &live_sets, &live_frontends, &kept)?;
         self.state.used = self.state.used.minus(&removed);
         self.guard.synced()?;
         // First the new, then the old: somebody translates at every moment.
@@ -142,24 +154,27 @@ impl ServiceDatapath for EbpfServices {
     }
 
     fn audit(&mut self) -> Result<Vec<Difference>, DatapathError> {
-        let mut differences = audit::audit(&self.tables, &self.state)?;
-        let missing = self.programs.missing()?;
-        if !missing.is_empty() && !self.attach_when_synced {
-            self.programs.attach()?;
+        self.audit = audit::Walk::default();
+        let mut differences = Vec::new();
+        loop {
+            let mut step = self.audit_step()?;
+            differences.append(&mut step.differences);
+            if step.is_last {
+                return Ok(differences);
+            }
         }
-        differences.extend(missing.into_iter().map(|program| Difference {
-            what: format!("program {program} was not on the cgroup root"),
-            cause: "Services for sockets of this node".to_owned(),
-        }));
-        differences.extend(self.guard.audit()?);
-        // Sockets that were connected in the moment in which their backend went.
-        let strays = closing::strays(&self.tables, &self.state)?;
-        self.close_sockets(&strays);
-        closing::forget_connections(&self.tables, &self.state)?;
-        if let Some(conntrack) = self.conntrack()? {
-            conntrack.sweep(&mut self.walk, &self.tables.connections)?;
+    }
+
+    fn audit_step(&mut self) -> Result<AuditStep, DatapathError> {
+        let mut walk = std::mem::take(&mut self.audit);
+        let mut differences = audit::step(&self.tables, &self.state, &mut walk)?;
+        let is_last = matches!(walk, audit::Walk::End);
+        if is_last {
+            differences.extend(self.audit_programs()?);
+        } else {
+            self.audit = walk;
         }
-        Ok(differences)
+        Ok(AuditStep { differences, is_last })
     }
 
     fn usage(&mut self) -> Result<ServiceUsage, DatapathError> {
@@ -183,6 +198,28 @@ impl ServiceDatapath for EbpfServices {
 }
 
 impl EbpfServices {
+    /// The rest of an audit: programs, the guard, what sockets and packets left.
+    fn audit_programs(&mut self) -> Result<Vec<Difference>, DatapathError> {
+        let mut differences = Vec::new();
+        let missing = self.programs.missing()?;
+        if !missing.is_empty() && !self.attach_when_synced {
+            self.programs.attach()?;
+        }
+        differences.extend(missing.into_iter().map(|program| Difference {
+            what: format!("program {program} was not on the cgroup root"),
+            cause: "Services for sockets of this node".to_owned(),
+        }));
+        differences.extend(self.guard.audit()?);
+        // Sockets that were connected in the moment in which their backend went.
+        let strays = closing::strays(&self.tables, &self.state)?;
+        self.close_sockets(&strays);
+        closing::forget_connections(&self.tables, &self.state)?;
+        if let Some(conntrack) = self.conntrack()? {
+            conntrack.sweep(&mut self.walk, &self.tables.connections)?;
+        }
+        Ok(differences)
+    }
+
     /// Connections that packets left; none: no programs for packets are loaded.
     pub(in crate::kernel) fn conntrack(&self) -> Result<Option<Conntrack>, BpfError> {
         Conntrack::open(&self.maps_dir)

@@ -1,73 +1,132 @@
-//! Compares the maps with what was applied, and repairs.
+//! Compares the maps with what was applied, and repairs, a bounded part at a time: changes of
+//! Services go on between the parts.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
+use std::fmt::Display;
+use std::mem;
 use std::net::IpAddr;
+use std::ops::Bound;
 
 use bytemuck::Pod;
 use seaway_model::abi::services::{BackendKey, MemberKey, ServiceKey, SourceRangeKey};
-use seaway_model::{Protocol, abi};
+use seaway_model::{Protocol, ServiceRef, abi};
 
-use super::image;
-use super::map::Map;
+use super::image::{self, Programmed};
+use super::map::{Map, Position};
 use super::slot_table;
 use super::state::State;
 use super::tables::{Tables, member_key};
 use crate::Difference;
 use crate::kernel::bpf::BpfError;
 
-/// Repairs every map that [`super::EbpfServices`] writes, and says what differed.
-pub(super) fn audit(tables: &Tables, state: &State) -> Result<Vec<Difference>, BpfError> {
-    let owners: HashMap<u32, String> =
-        state.services.iter().map(|(service, programmed)| (programmed.owner, format!("service {service}"))).collect();
+/// Entries that one part compares; that of one Service may be larger.
+const ENTRIES_AT_ONCE: usize = 8192;
+
+/// How far an audit has come.
+#[derive(Debug, Default)]
+pub(super) enum Walk {
+    /// What Services ask for, up to this one.
+    #[default]
+    Start,
+    After(ServiceRef),
+    /// What nobody asked for, by map.
+    Frontends(Position),
+    Members(Position),
+    Backends(Position),
+    Ranges,
+    /// Everything was compared.
+    End,
+}
+
+/// Compares and repairs the next part, and says what differed.
+pub(super) fn step(tables: &Tables, state: &State, walk: &mut Walk) -> Result<Vec<Difference>, BpfError> {
     let mut findings = Findings { differences: Vec::new() };
-    // Backends before frontends: a repaired frontend must find its set.
-    audit_sets(tables, state, &mut findings)?;
-    let frontends = state.frontends.iter().map(|(key, placed)| {
-        let cause = owners.get(&placed.owner).cloned().unwrap_or_default();
-        (*key, (placed.value, cause))
-    });
-    let known_elsewhere = |key: &ServiceKey| state.leftovers.frontend(key).is_some();
-    findings.repair(&tables.services, frontends.collect(), name_frontend, known_elsewhere)?;
-    audit_ranges(tables, state, &mut findings)?;
+    *walk = match mem::take(walk) {
+        Walk::Start => audit_services(tables, state, Bound::Unbounded, &mut findings)?,
+        Walk::After(service) => audit_services(tables, state, Bound::Excluded(&service), &mut findings)?,
+        Walk::Frontends(mut position) => {
+            let is_known =
+                |key: &ServiceKey| state.frontends.contains_key(key) || state.leftovers.frontend(key).is_some();
+            match findings.remove_strange(&tables.services, &mut position, name_frontend, is_known)? {
+                true => Walk::Members(Position::default()),
+                false => Walk::Frontends(position),
+            }
+        }
+        Walk::Members(mut position) => {
+            let is_known = |key: &MemberKey| state.has_member(key);
+            match findings.remove_strange(&tables.members, &mut position, name_member, is_known)? {
+                true => Walk::Backends(Position::default()),
+                false => Walk::Members(position),
+            }
+        }
+        Walk::Backends(mut position) => {
+            let is_known = |key: &BackendKey| state.has_slot(key);
+            match findings.remove_strange(&tables.backends, &mut position, name_backend, is_known)? {
+                true => Walk::Ranges,
+                false => Walk::Backends(position),
+            }
+        }
+        Walk::Ranges | Walk::End => {
+            audit_ranges(tables, state, &mut findings)?;
+            Walk::End
+        }
+    };
     Ok(findings.differences)
 }
 
-fn audit_sets(tables: &Tables, state: &State, findings: &mut Findings) -> Result<(), BpfError> {
-    let (mut backends, mut members) = (HashMap::new(), HashMap::new());
-    let (mut slot_tables, mut turns) = (HashMap::new(), HashSet::new());
-    for (service, programmed) in &state.services {
+fn audit_services(
+    tables: &Tables,
+    state: &State,
+    from: Bound<&ServiceRef>,
+    findings: &mut Findings,
+) -> Result<Walk, BpfError> {
+    let mut compared = 0;
+    for (service, programmed) in state.services.range::<ServiceRef, _>((from, Bound::Unbounded)) {
         let cause = format!("service {service}");
-        let sets = programmed.plan.sets.iter().zip(&programmed.forms).zip(&programmed.set_ids);
-        for ((set, form), id) in sets {
-            for (slot, value) in (0u32..).zip(slot_table::slots(&set.backends)) {
-                backends.insert(BackendKey { set: *id, slot }, (value, cause.clone()));
+        compared += audit_sets(tables, programmed, &cause, findings)?;
+        // Backends before frontends: a repaired frontend must find its set.
+        for key in programmed.plan.frontends.iter().map(image::service_key) {
+            let placed = state.frontends.get(&key).filter(|placed| placed.owner == programmed.owner);
+            if let Some(placed) = placed {
+                findings.ensure(&tables.services, key, placed.value, name_frontend, &cause)?;
+                compared += 1;
             }
-            if form.members {
-                let keys = set.backends.iter().map(|backend| member_key(*id, backend));
-                members.extend(keys.zip(0u32..).map(|(key, slot)| (key, (slot, cause.clone()))));
-            }
-            if let Some(table) = image::slot_table(*form, set) {
-                slot_tables.insert(*id, (table, cause.clone()));
-            }
-            turns.extend(form.turns.then_some(*id));
+        }
+        if compared >= ENTRIES_AT_ONCE {
+            return Ok(Walk::After(service.clone()));
         }
     }
-    let left = |set: u32| state.leftovers.has_set(set);
-    findings.repair(&tables.members, members, name_member, |key| left(key.set))?;
-    for (id, (table, cause)) in slot_tables {
-        if tables.slot_tables.get(&id)? != Some(table) {
-            tables.slot_tables.put(&id, &table)?;
-            findings.note(format!("slot table of set {id} differed"), cause);
+    Ok(Walk::Frontends(Position::default()))
+}
+
+/// Returns how many entries were compared.
+fn audit_sets(
+    tables: &Tables,
+    programmed: &Programmed,
+    cause: &str,
+    findings: &mut Findings,
+) -> Result<usize, BpfError> {
+    let mut compared = 0;
+    for ((set, form), id) in programmed.plan.sets.iter().zip(&programmed.forms).zip(&programmed.set_ids) {
+        if form.members {
+            for (key, slot) in set.backends.iter().map(|backend| member_key(*id, backend)).zip(0u32..) {
+                findings.ensure(&tables.members, key, slot, name_member, cause)?;
+            }
         }
-    }
-    // Turns move; only their presence is ours.
-    for id in turns {
-        if tables.turns.get(&id)?.is_none() {
-            tables.turns.put(&id, &0)?;
-            findings.note(format!("turns of set {id} were missing"), "round robin".to_owned());
+        if let Some(table) = image::slot_table(*form, set) {
+            findings.ensure(&tables.slot_tables, *id, table, |id| format!("slot table of set {id}"), cause)?;
         }
+        // Turns move; only their presence is ours.
+        if form.turns && tables.turns.get(id)?.is_none() {
+            tables.turns.put(id, &0)?;
+            findings.note(format!("turns of set {id} were missing"), cause.to_owned());
+        }
+        for (slot, value) in (0u32..).zip(slot_table::slots(&set.backends)) {
+            findings.ensure(&tables.backends, BackendKey { set: *id, slot }, value, name_backend, cause)?;
+        }
+        compared += set.backends.len();
     }
-    findings.repair(&tables.backends, backends, name_backend, |key| left(key.set))
+    Ok(compared)
 }
 
 fn audit_ranges(tables: &Tables, state: &State, findings: &mut Findings) -> Result<(), BpfError> {
@@ -105,40 +164,42 @@ impl Findings {
         self.differences.push(Difference { what, cause });
     }
 
-    /// Makes a map hold what is wanted, but for entries that someone else answers for.
-    fn repair<K: Pod + Eq + std::hash::Hash, V: Pod + PartialEq>(
+    /// Makes a map hold an entry.
+    fn ensure<K: Pod, V: Pod + PartialEq, N: Display>(
         &mut self,
         map: &Map<K, V>,
-        mut wanted: HashMap<K, (V, String)>,
-        name: impl Fn(&K) -> String,
-        known_elsewhere: impl Fn(&K) -> bool,
+        key: K,
+        wanted: V,
+        name: impl Fn(&K) -> N,
+        cause: &str,
     ) -> Result<(), BpfError> {
-        let mut strange = Vec::new();
-        for (key, value) in map.entries()? {
-            match wanted.get(&key) {
-                Some((right, _)) if *right == value => drop(wanted.remove(&key)),
-                Some((right, cause)) => {
-                    map.put(&key, right)?;
-                    self.note(format!("{} was changed", name(&key)), cause.clone());
-                    wanted.remove(&key);
-                }
-                None if known_elsewhere(&key) => {}
-                None => strange.push(key),
-            }
+        let found = map.get(&key)?;
+        if found == Some(wanted) {
+            return Ok(());
         }
-        for (key, (value, cause)) in wanted {
-            // An entry that comes twice while it is read was removed from the list at first.
-            if map.get(&key)? != Some(value) {
-                map.put(&key, &value)?;
-                self.note(format!("{} was missing", name(&key)), cause);
-            }
-        }
+        map.put(&key, &wanted)?;
+        let how = if found.is_some() { "changed" } else { "missing" };
+        self.note(format!("{} was {how}", name(&key)), cause.to_owned());
+        Ok(())
+    }
+
+    /// Removes the next entries that nobody asked for. Returns whether these were the last.
+    fn remove_strange<K: Pod, V: Pod>(
+        &mut self,
+        map: &Map<K, V>,
+        position: &mut Position,
+        name: impl Fn(&K) -> String,
+        is_known: impl Fn(&K) -> bool,
+    ) -> Result<bool, BpfError> {
+        let mut strange: Vec<K> = map.next_entries(position)?.into_iter().map(|(key, _)| key).collect();
+        strange.retain(|key| !is_known(key));
+        // What was removed while the list was read may stand in it.
         strange.retain(|key| map.get(key).is_ok_and(|value| value.is_some()));
         map.remove_all(&strange)?;
         for key in strange {
             self.note(format!("{} was not asked for", name(&key)), "nobody".to_owned());
         }
-        Ok(())
+        Ok(position.is_at_end())
     }
 }
 

@@ -6,7 +6,7 @@
 //! The programs note for each frontend and backend which network namespaces have such sockets,
 //! so only those are visited, and the kernel looks through their sockets of that port alone.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use bytemuck::{Pod, Zeroable};
 use seaway_model::abi;
 use seaway_model::abi::services::ConnectionsKey;
+use seaway_services::plan::{Frontend, ServicePlan};
 
 use super::image;
 use super::node::netns_cookie;
@@ -168,18 +169,22 @@ fn strays_among(keys: impl Iterator<Item = ConnectionsKey>, state: &State) -> Ve
     }
     // What an earlier process left is not ours to judge before all is applied.
     let left = state.leftovers.frontend_numbers();
-    let mut present = HashSet::new();
+    let mut places: HashMap<u32, (&ServicePlan, &Frontend)> = HashMap::new();
     for programmed in state.services.values() {
         for frontend in &programmed.plan.frontends {
             let placed = state.frontends.get(&image::service_key(frontend));
-            let Some(placed) = placed.filter(|placed| placed.owner == programmed.owner) else { continue };
-            let backends =
-                [frontend.inside, frontend.outside].into_iter().flat_map(|reach| programmed.plan.backends(reach));
-            let key = |backend: &_| image::connections_key(placed.value.id, image::socket_address(backend));
-            present.extend(backends.map(key));
+            let placed = placed.filter(|placed| placed.owner == programmed.owner);
+            places.extend(placed.map(|placed| (placed.value.id, (programmed.plan.as_ref(), frontend))));
         }
     }
-    keys.filter(|key| !present.contains(key) && !left.contains(&key.service_id)).collect()
+    let is_backend = |key: &ConnectionsKey| {
+        let at = (abi::unmap_address(key.address), u16::from_be(key.port));
+        let Some((plan, frontend)) = places.get(&key.service_id) else { return false };
+        // They are in order of address and port.
+        let is_in = |reach| plan.backends(reach).binary_search_by_key(&at, |one| (one.address, one.port)).is_ok();
+        is_in(frontend.inside) || is_in(frontend.outside)
+    };
+    keys.filter(|key| !is_backend(key) && !left.contains(&key.service_id)).collect()
 }
 
 /// Closes sockets in the calling thread's namespace.

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use seaway_model::abi::services::{ConnectionsKey, Service, ServiceKey, SourceRangeKey};
-use seaway_model::{Protocol, ServiceRef};
-use seaway_services::plan::{Frontend, Reach, ServicePlan};
+use seaway_model::abi::services::{BackendKey, ConnectionsKey, MemberKey, Service, ServiceKey, SourceRangeKey};
+use seaway_model::{Protocol, ServiceRef, abi};
+use seaway_services::plan::{Backend, Frontend, Reach, ServicePlan};
 
 use super::adoption::Leftovers;
 use super::image::{self, AffinityGroup, Numbers, Programmed, Room, SetForm};
@@ -32,11 +32,20 @@ pub(super) struct State {
     /// Places of Services that did not fit: what an earlier process left there is their last good
     /// state.
     pub(super) refused_places: HashMap<ServiceRef, Vec<ServiceKey>>,
-    /// Numbers of all sets of all Services.
-    pub(super) live_sets: HashSet<u32>,
+    /// All sets of all Services, by number.
+    pub(super) live_sets: HashMap<u32, LiveSet>,
     last_owner: u32,
     last_set: u32,
     last_frontend: u32,
+}
+
+/// A set in the kernel.
+#[derive(Debug)]
+pub(super) struct LiveSet {
+    plan: Arc<ServicePlan>,
+    /// Index into the plan's sets.
+    index: usize,
+    form: SetForm,
 }
 
 /// Places that the Services of a batch ask for.
@@ -280,7 +289,7 @@ impl State {
         }
         match step.programmed {
             Some(programmed) => {
-                self.live_sets.extend(&programmed.set_ids);
+                self.live_sets.extend(live_sets(&programmed));
                 self.services.insert(step.service, programmed)
             }
             None => self.services.remove(&step.service),
@@ -293,14 +302,43 @@ impl State {
         step.frontends.iter().filter(|(key, _)| is_new(key)).count() as u64
     }
 
+    /// Whether a slot belongs to a set in use, or to one that an earlier process left.
+    pub(super) fn has_slot(&self, key: &BackendKey) -> bool {
+        let is_in = |set: &LiveSet| set.backends().len() > key.slot as usize;
+        self.live_sets.get(&key.set).is_some_and(is_in) || self.leftovers.has_set(key.set)
+    }
+
+    /// The same of a member.
+    pub(super) fn has_member(&self, key: &MemberKey) -> bool {
+        let at = (abi::unmap_address(key.address), u16::from_be(key.port));
+        let is_in = |set: &LiveSet| {
+            // They are in order of address and port.
+            set.form.members && set.backends().binary_search_by_key(&at, |one| (one.address, one.port)).is_ok()
+        };
+        self.live_sets.get(&key.set).is_some_and(is_in) || self.leftovers.has_set(key.set)
+    }
+
     /// A number that no set has. They come again after four billion revisions.
     fn fresh_set(&mut self) -> u32 {
         loop {
             let id = next(&mut self.last_set);
-            if !self.live_sets.contains(&id) && !self.leftovers.has_set(id) {
+            if !self.live_sets.contains_key(&id) && !self.leftovers.has_set(id) {
                 return id;
             }
         }
+    }
+}
+
+fn live_sets(programmed: &Programmed) -> impl Iterator<Item = (u32, LiveSet)> {
+    let sets = programmed.set_ids.iter().zip(&programmed.forms).enumerate();
+    sets.map(|(index, (id, form))| (*id, LiveSet { plan: Arc::clone(&programmed.plan), index, form: *form }))
+}
+
+// === impl LiveSet ===
+
+impl LiveSet {
+    fn backends(&self) -> &[Backend] {
+        self.plan.sets.get(self.index).map(|set| set.backends.as_slice()).unwrap_or_default()
     }
 }
 

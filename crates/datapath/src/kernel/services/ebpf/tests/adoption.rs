@@ -103,6 +103,37 @@ fn the_audit_repairs_what_others_changed() {
 }
 
 #[test]
+fn changes_between_the_parts_of_an_audit_are_no_differences() {
+    let world = World::new();
+    world.apply(everything());
+    let (strange, differences, parts) = world.with(|services| {
+        let strange = seaway_model::abi::services::BackendKey { set: 4_000_000, slot: 7 };
+        let (_, backend) = services.tables.backends.entries().unwrap()[0];
+        services.tables.backends.put(&strange, &backend).unwrap();
+        let (mut differences, mut parts) = (Vec::new(), 0);
+        loop {
+            let step = services.audit_step().unwrap();
+            differences.extend(step.differences);
+            parts += 1;
+            if step.is_last {
+                return (services.tables.backends.get(&strange).unwrap(), differences, parts);
+            }
+            // Sets come and go, with members and turns.
+            let backends = &BACKENDS[..1 + parts % 3];
+            let dns = service("dns").backends(backends, 8080).cluster_ip("10.96.0.2", Udp, 53);
+            let turns = service("turns").backends(backends, 8080).cluster_ip("10.96.0.3", Tcp, 80);
+            let turns = turns.algorithm(Algorithm::RoundRobin);
+            services.apply(&[dns, turns].map(|plan| PlanChange::Set(plan.into()))).unwrap();
+        }
+    });
+    assert!(parts > 3, "{parts}");
+    assert_eq!(strange, None);
+    let [difference] = differences.as_slice() else { panic!("{differences:?}") };
+    assert_eq!(difference.what, "backend 7 of set 4000000 was not asked for");
+    assert_eq!(world.audit(), []);
+}
+
+#[test]
 fn uninstalling_leaves_established_connections_alive() {
     use std::io::Read as _;
     let world = World::new();
