@@ -2,6 +2,7 @@
 //! equal in meaning; [`crate::fake`] has a third, in memory.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use seaway_model::{Protocol, ServiceRef};
@@ -73,6 +74,8 @@ pub struct ServiceReport {
     pub refused: Vec<Refusal>,
     /// Entries of connection tracking that were removed because their backend is gone.
     pub closed_connections: u64,
+    /// How long it took to find and end them.
+    pub closing: Duration,
     /// Kernel objects written and removed, for people and metrics.
     pub writes: u64,
 }

@@ -49,7 +49,8 @@ fn is_test_name(name: &str) -> bool {
 }
 
 fn function_name(line: &str) -> Option<&str> {
-    line.trim_start().strip_prefix("fn ")?.split('(').next()
+    let line = line.trim_start();
+    line.strip_prefix("async ").unwrap_or(line).strip_prefix("fn ")?.split('(').next()
 }
 
 #[cfg(test)]

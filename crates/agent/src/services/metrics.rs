@@ -36,6 +36,9 @@ struct TableName {
 #[derive(Debug, Clone)]
 pub(crate) struct ServiceMetrics {
     sync_seconds: Histogram,
+    sync_full_seconds: Histogram,
+    sync_partial_seconds: Histogram,
+    closing_seconds: Histogram,
     network_programming_seconds: Histogram,
     programming_seconds: Histogram,
     last_sync: Gauge<f64, AtomicU64>,
@@ -62,6 +65,9 @@ impl ServiceMetrics {
         let seconds = || Histogram::new(PROGRAMMING_SECONDS);
         ServiceMetrics {
             sync_seconds: seconds(),
+            sync_full_seconds: seconds(),
+            sync_partial_seconds: seconds(),
+            closing_seconds: seconds(),
             network_programming_seconds: seconds(),
             programming_seconds: seconds(),
             last_sync: Gauge::default(),
@@ -105,6 +111,20 @@ impl ServiceMetrics {
     fn register_as_kube_proxy(&self, registry: &mut Registry) {
         let help = "Time that programming a batch of changes into the kernel took";
         registry.register_with_unit("sync_proxy_rules_duration", help, Unit::Seconds, self.sync_seconds.clone());
+        let help = "The same of batches before everything was in the kernel once";
+        registry.register_with_unit(
+            "sync_full_proxy_rules_duration",
+            help,
+            Unit::Seconds,
+            self.sync_full_seconds.clone(),
+        );
+        let help = "The same of batches of changes alone";
+        registry.register_with_unit(
+            "sync_partial_proxy_rules_duration",
+            help,
+            Unit::Seconds,
+            self.sync_partial_seconds.clone(),
+        );
         let help = "Time from the change of an endpoint to the kernel holding it";
         registry.register_with_unit(
             "network_programming_duration",
@@ -112,6 +132,10 @@ impl ServiceMetrics {
             Unit::Seconds,
             self.network_programming_seconds.clone(),
         );
+        self.register_counts_as_kube_proxy(registry);
+    }
+
+    fn register_counts_as_kube_proxy(&self, registry: &mut Registry) {
         let help = "Unix time of the last batch that the kernel took";
         registry.register_with_unit("sync_proxy_rules_last_timestamp", help, Unit::Seconds, self.last_sync.clone());
         let help = "Unix time of the last change that was heard";
@@ -142,9 +166,17 @@ impl ServiceMetrics {
             self.pending_endpoints.clone(),
         );
         let help = "Services with policy Local, endpoints, and none of them on this node";
-        registry.register("sync_proxy_rules_no_local_endpoints", help, self.no_local_endpoints.clone());
+        registry.register("sync_proxy_rules_no_local_endpoints_total", help, self.no_local_endpoints.clone());
         let help = "Tracked connections removed because their endpoint is gone";
         registry.register("conntrack_reconciler_deleted_entries", help, self.closed_connections.clone());
+        let help = "Time that finding and ending connections of endpoints that are gone took, by batch";
+        registry.register_with_unit(
+            "conntrack_reconciler_sync_duration",
+            help,
+            Unit::Seconds,
+            self.closing_seconds.clone(),
+        );
+        registry.register("nftables_sync_failures", "Batches that the kernel did not take", self.failures.clone());
         registry.register("proxy_healthz", "Answers of /healthz by HTTP status", self.health_codes.clone());
         registry.register("proxy_livez", "Answers of /livez by HTTP status", self.live_codes.clone());
     }
@@ -158,16 +190,24 @@ impl ServiceMetrics {
         self.last_queued.set(unix_seconds());
     }
 
-    /// A batch is in the kernel. `waited`: since the oldest of its changes was heard.
-    pub(crate) fn programmed(&self, took: Duration, waited: Option<Duration>, closed_connections: u64) {
+    /// A batch is in the kernel. `waited`: since the oldest of its changes was heard; `is_first`: not
+    /// everything was in the kernel before.
+    pub(crate) fn programmed(&self, took: Duration, waited: Option<Duration>, is_first: bool) {
         self.sync_seconds.observe(took.as_secs_f64());
+        let by_kind = if is_first { &self.sync_full_seconds } else { &self.sync_partial_seconds };
+        by_kind.observe(took.as_secs_f64());
         if let Some(waited) = waited {
             self.programming_seconds.observe(waited.as_secs_f64());
         }
-        self.closed_connections.inc_by(closed_connections);
         self.pending_services.set(0);
         self.pending_endpoints.set(0);
         self.last_sync.set(unix_seconds());
+    }
+
+    /// Connections of endpoints that are gone were ended.
+    pub(crate) fn closed(&self, connections: u64, took: Duration) {
+        self.closed_connections.inc_by(connections);
+        self.closing_seconds.observe(took.as_secs_f64());
     }
 
     /// An endpoint changed that long before the kernel held it.
@@ -220,4 +260,43 @@ fn unix_seconds() -> f64 {
 
 fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dashboards_of_kube_proxy_find_their_names() {
+        let mut registry = Registry::default();
+        let metrics = ServiceMetrics::new();
+        metrics.register(&mut registry);
+        metrics.programmed(Duration::from_millis(3), Some(Duration::from_millis(5)), false);
+        metrics.totals(1, 0, NoLocalEndpoints::default());
+        metrics.health_answer(200);
+        metrics.live_answer(200);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        for name in [
+            "kubeproxy_sync_proxy_rules_duration_seconds_bucket",
+            "kubeproxy_sync_full_proxy_rules_duration_seconds_count 0",
+            "kubeproxy_sync_partial_proxy_rules_duration_seconds_count 1",
+            "kubeproxy_network_programming_duration_seconds_bucket",
+            "kubeproxy_sync_proxy_rules_last_timestamp_seconds",
+            "kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds",
+            "kubeproxy_sync_proxy_rules_service_changes_total",
+            "kubeproxy_sync_proxy_rules_endpoint_changes_total",
+            "kubeproxy_sync_proxy_rules_service_changes_pending",
+            "kubeproxy_sync_proxy_rules_endpoint_changes_pending",
+            "kubeproxy_sync_proxy_rules_no_local_endpoints_total{traffic_policy=\"internal\"}",
+            "kubeproxy_nftables_sync_failures_total",
+            "kubeproxy_conntrack_reconciler_deleted_entries_total",
+            "kubeproxy_conntrack_reconciler_sync_duration_seconds_bucket",
+            "kubeproxy_proxy_healthz_total{code=\"200\"}",
+            "kubeproxy_proxy_livez_total{code=\"200\"}",
+            "seaway_service_programming_duration_seconds_count 1",
+        ] {
+            assert!(text.contains(name), "{name} is missing: {text}");
+        }
+    }
 }

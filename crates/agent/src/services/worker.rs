@@ -290,7 +290,8 @@ impl Worker {
     fn programmed(&mut self, report: ServiceReport, started: Instant) {
         let took = started.elapsed();
         let waited = self.waiting_since.take().map(|since| since.elapsed());
-        self.metrics.programmed(took, waited, report.closed_connections);
+        self.metrics.programmed(took, waited, !self.cleaned_up);
+        self.metrics.closed(report.closed_connections, report.closing);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         for changed_at in self.slices_changed_at.drain(..) {
             let changed_at = Duration::from_millis(u64::try_from(changed_at).unwrap_or_default());

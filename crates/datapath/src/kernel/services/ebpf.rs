@@ -23,6 +23,7 @@ pub(in crate::kernel) mod tests;
 mod writer;
 
 use std::path::PathBuf;
+use std::time::Instant;
 
 use seaway_model::abi::services::{ConnectionsKey, SocketSettings};
 use seaway_services::plan::PlanChange;
@@ -127,10 +128,12 @@ impl ServiceDatapath for EbpfServices {
         // First, so that what loses its last endpoint is refused, not lost.
         self.guard.apply(changes)?;
         let (mut report, departures) = Writer::new(&self.tables, &mut self.state).apply(changes)?;
+        let started = Instant::now();
         report.closed_connections += self.close_sockets(&departures);
         if let Some(conntrack) = self.conntrack()? {
             report.closed_connections += conntrack.remove(&departures, &self.tables.connections)?;
         }
+        report.closing = started.elapsed();
         Ok(report)
     }
 

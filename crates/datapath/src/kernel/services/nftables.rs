@@ -23,6 +23,7 @@ mod tables;
 mod tests;
 
 use std::path::PathBuf;
+use std::time::Instant;
 
 use seaway_services::plan::PlanChange;
 
@@ -91,7 +92,9 @@ impl ServiceDatapath for NftablesServices {
 
     fn apply(&mut self, changes: &[PlanChange]) -> Result<ServiceReport, DatapathError> {
         let (mut report, updates) = self.tables.apply(changes)?;
+        let started = Instant::now();
         report.closed_connections = self.connections.close(&stale(&updates, &self.tables.node))?;
+        report.closing = started.elapsed();
         Ok(report)
     }
 
