@@ -191,6 +191,9 @@ SW_INLINE int sw_open_from_network(struct __sk_buff *skb, bool tunneled, struct 
 		handed_over = true;
 	}
 	choice = sw_choose(skb);
+	/* The other node's own. */
+	if (handed_over && !tunneled && !(scratch->answer.service.flags & SW_SERVICE_DIRECT_RETURN))
+		return SW_NOT_OURS;
 	if (choice != SW_CHOICE_BACKEND)
 		return sw_answer_without_backend(skb, 0, choice);
 	if (!opens && !sw_nodes_choose_alike(&scratch->answer.service))

@@ -11,8 +11,9 @@ use seaway_datapath::{
     DatapathError, DatapathErrors, Difference, Options, ServiceDatapath, ServiceNode, ServiceReport,
 };
 use seaway_model::{Protocol, abi};
-use seaway_services::FrontendAddress;
-use seaway_services::plan::{PlanChange, ServicePlan};
+use seaway_services::plan::{
+    Forwarding, Frontend, FrontendAddress, FrontendKind, PlanChange, ServicePlan,
+};
 
 use crate::expected::Expected;
 use crate::packets::device::Device;
@@ -95,6 +96,15 @@ pub(crate) fn owes(plans: &[&ServicePlan], probe: &Probe, expected: Expected) ->
         let mut there = frontends.filter(|one| one.protocol == probe.protocol && one.port == backend.port());
         there.any(|one| one.at == FrontendAddress::Ip(backend.ip()))
     };
+    // Nor can this node tell a packet that another node handed to it from one that strayed here.
+    let is_peer = [2, 3].iter().any(|number| probe.to == address(Kind::Node, *number, probe.to.is_ipv4()));
+    let answers_directly = |one: &Frontend| {
+        (one.kind, one.forwarding) == (FrontendKind::NodePort, Forwarding::DirectReturn)
+            && (one.protocol, one.port) == (probe.protocol, probe.port)
+    };
+    if is_peer && plans.iter().flat_map(|plan| &plan.frontends).any(answers_directly) {
+        return None;
+    }
     let is_settled = !matches!(&expected, Expected::Backends { to, .. } if to.iter().any(is_place));
     is_settled.then_some(expected)
 }
