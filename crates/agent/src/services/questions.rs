@@ -33,7 +33,8 @@ pub(super) fn answer(
             };
             let inside = client.is_none_or(|address| facts.is_inside(&address));
             // Source ranges see the node, where a process of it calls.
-            let of_node = || facts.node.node_addresses.iter().copied().find(|own| own.is_ipv4() == destination.is_ipv4());
+            let of_node =
+                || facts.node.node_addresses.iter().copied().find(|own| own.is_ipv4() == destination.is_ipv4());
             let client = Client { inside, address: client.or_else(of_node) };
             let destination = Destination { address: *destination, protocol: *protocol, port: *port };
             let plans: Vec<&ServicePlan> = table.plans().map(AsRef::as_ref).collect();

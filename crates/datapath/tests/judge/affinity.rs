@@ -43,8 +43,10 @@ impl Kept {
             _ => probe.from(),
         };
         let address = (service.clone(), probe.protocol, probe.from());
-        let before =
-            [self.by_client.insert((service, probe.protocol, client), backend), self.by_address.insert(address, backend)];
+        let before = [
+            self.by_client.insert((service, probe.protocol, client), backend),
+            self.by_address.insert(address, backend),
+        ];
         // Whether a process is one client (eBPF) or one for each address (nftables, kube-proxy) is free: only
         // where both agree is there a backend to keep.
         let is_settled = before[0] == before[1];

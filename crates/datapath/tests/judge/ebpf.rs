@@ -11,9 +11,7 @@ use seaway_datapath::{
     DatapathError, DatapathErrors, Difference, Options, ServiceDatapath, ServiceNode, ServiceReport,
 };
 use seaway_model::{Protocol, abi};
-use seaway_services::plan::{
-    Forwarding, Frontend, FrontendAddress, FrontendKind, PlanChange, ServicePlan,
-};
+use seaway_services::plan::{Forwarding, Frontend, FrontendAddress, FrontendKind, PlanChange, ServicePlan};
 
 use crate::expected::Expected;
 use crate::packets::device::Device;

@@ -107,12 +107,7 @@ impl Judge for Programmed {
     }
 }
 
-fn play(
-    services: &mut dyn Served,
-    node: &mut Node,
-    scenario: &Scenario,
-    owes: Owes,
-) -> Result<u64, Disagreement> {
+fn play(services: &mut dyn Served, node: &mut Node, scenario: &Scenario, owes: Owes) -> Result<u64, Disagreement> {
     let mut table = ServiceTable::new(scenario.node.view(), Options::default());
     let mut held = Held::new();
     let mut kept = Kept::default();

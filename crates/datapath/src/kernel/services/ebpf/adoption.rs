@@ -45,8 +45,7 @@ impl Leftovers {
         let numbers =
             sets.keys().copied().chain(members.iter().map(|(key, _)| key.set)).chain(slot_tables).chain(turns);
         let largest_set = numbers.max().unwrap_or(0);
-        let largest_frontend =
-            frontends.values().map(|service| service.id.max(service.affinity_id)).max().unwrap_or(0);
+        let largest_frontend = frontends.values().map(|service| service.id.max(service.affinity_id)).max().unwrap_or(0);
         Ok((Self { frontends, sets, largest_set, largest_frontend }, used))
     }
 

@@ -56,7 +56,8 @@ fn connections_to_a_backend_that_terminated_and_is_gone_are_reset() {
     world.set(web(&[GOING], &[]));
     let places = [at("10.96.0.10", 80), at("192.0.2.1", 30080)];
     let mut doomed: Vec<(TcpStream, TcpStream)> = Vec::new();
-    for (namespace, place) in [(&world.node, places[0]), (&world.node, places[1]), (&pod, places[0]), (&pod, places[1])] {
+    for (namespace, place) in [(&world.node, places[0]), (&world.node, places[1]), (&pod, places[0]), (&pod, places[1])]
+    {
         doomed.push((open(&world, namespace, place), going.recv().unwrap()));
     }
     // One that no Service brought there.

@@ -11,7 +11,13 @@ use super::world::{at, ip};
 
 /// A Service of that name without anything.
 pub(super) fn service(name: &str) -> ServicePlan {
-    ServicePlan { service: ServiceRef::new("shop", name), frontends: Vec::new(), sets: Vec::new(), terminating: Vec::new(), health_check: None }
+    ServicePlan {
+        service: ServiceRef::new("shop", name),
+        frontends: Vec::new(),
+        sets: Vec::new(),
+        terminating: Vec::new(),
+        health_check: None,
+    }
 }
 
 /// The Service is no more.
