@@ -11,7 +11,7 @@
  *
  * The host's own tables carry every packet without these programs; they are a fast path.
  * What is unusual goes to the host stack, which forwards it or answers with ICMP. */
-#define SW_DEEP_STACK
+#define SW_PACKET_PROGRAMS
 
 #include "include/antispoof.h"
 #include "include/connect.h"

@@ -10,6 +10,7 @@
 #   lab       `seaway lab up --nodes 1` and `seaway lab test`; several minutes
 #   -- WORDS  a command of your own
 #
+# KERNEL_SUITE     Debian release to take the kernel from, if not this machine's: `bullseye` has 5.10
 # KERNEL_PACKAGE   package to take instead (linux-image-…-cloud-amd64)
 # KERNEL_SECONDS   time limit, 1500
 # KERNEL_MEMORY    memory of the machine, 4G
@@ -45,13 +46,31 @@ if [ "${#missing[@]}" -gt 0 ]; then
 fi
 
 # --- the kernel: unpacked, never installed ---
-package=${KERNEL_PACKAGE:-$(apt-cache depends linux-image-cloud-amd64 | awk '/Depends: linux-image/ { print $2; exit }')}
+# Another release has package lists of its own, so that this machine's stay as they are.
+lists=()
+suite=${KERNEL_SUITE:-}
+if [ -n "$suite" ]; then
+  folder=${XDG_CACHE_HOME:-$HOME/.cache}/seaway/apt/$suite
+  mkdir -p "$folder"/{lists,cache/archives}/partial
+  keys=/usr/share/keyrings/debian-archive-keyring.gpg
+  codename=$(. /etc/os-release && echo "$VERSION_CODENAME")
+  # From where this machine's own release comes.
+  apt-get indextargets --format '$(SITE) $(CODENAME)' 'Created-By: Packages' | sort -u |
+    awk -v own="$codename" -v suite="$suite" -v keys="$keys" \
+      '$2 == own || $2 == own "-security" { sub(own, suite, $2); print "deb [signed-by=" keys "] " $1, $2, "main" }' \
+      >"$folder/sources.list"
+  lists=(-o "Dir::Etc::sourcelist=$folder/sources.list" -o Dir::Etc::sourceparts=-
+    -o "Dir::State::lists=$folder/lists" -o "Dir::Cache=$folder/cache")
+  [ -n "$(ls "$folder"/lists/*_Packages 2>/dev/null)" ] || apt-get "${lists[@]}" update --quiet=2
+fi
+package=${KERNEL_PACKAGE:-$(apt-cache "${lists[@]}" depends linux-image-cloud-amd64 |
+  awk '/Depends: linux-image/ { print $2; exit }')}
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/seaway/kernels/$package
 if [ ! -d "$cache" ]; then
   echo "kernel: fetching $package"
   work=$(mktemp -d)
   chmod 755 "$work"
-  (cd "$work" && apt-get download --quiet=2 "$package" 2>/dev/null)
+  (cd "$work" && apt-get "${lists[@]}" download --quiet=2 "$package" 2>/dev/null)
   mkdir -p "$(dirname "$cache")"
   dpkg-deb -x "$work"/*.deb "$work/unpacked"
   depmod -b "$work/unpacked" "$(ls "$work/unpacked/lib/modules")"
@@ -72,10 +91,7 @@ executable() {
   for part in "${parts[@]}"; do
     case $part in
       bpf)
-        cargo build --locked --quiet -p seaway-datapath
-        target=${CARGO_TARGET_DIR:-target}/$(rustc --print host-tuple)/debug
-        newest=$(ls -td "$target"/build/seaway-datapath-*/out | head -1)
-        echo "part bpf scripts/kernel/bpf.sh $(realpath "$newest")/*.o"
+        echo "part bpf $(executable -p seaway-datapath --lib) every_program_loads --nocapture"
         ;;
       datapath)
         # The test left out asks for TCX by name, which came with Linux 6.6.

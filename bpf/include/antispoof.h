@@ -30,20 +30,25 @@ struct sw_icmpv6 {
 	__u8 pad[2];
 };
 
+/* Flags of what sw_locate_icmpv6() returns; below them is the offset, above them the type. */
+#define SW_ICMPV6_FOUND 0x10000
+#define SW_ICMPV6_BEHIND_EXTENSIONS 0x20000
+#define SW_ICMPV6_TYPE_SHIFT 24
+#define SW_ICMPV6_MALFORMED 0x40000
+
 /* Finds the ICMPv6 header behind hop-by-hop, routing and destination options. Does not
- * look behind fragment headers: receivers ignore fragmented neighbor discovery, RFC 6980. */
-SW_INLINE int sw_find_icmpv6(struct __sk_buff *skb, const struct sw_packet *packet,
-			     struct sw_icmpv6 *found)
+ * look behind fragment headers: receivers ignore fragmented neighbor discovery, RFC 6980.
+ * Not static: the verifier looks at it once, not once for each way that leads here. */
+__noinline __u32 sw_locate_icmpv6(struct __sk_buff *skb, __u32 offset, __u32 next)
 {
 	struct {
 		__u8 next_header;
 		__u8 length_in_8_bytes;
 	} extension;
-	__u32 offset = packet->transport_offset;
-	__u8 next = packet->protocol;
+	__u32 behind_extensions = 0;
+	__u8 type;
 	int i;
 
-	__builtin_memset(found, 0, sizeof(*found));
 	for (i = 0; i < SW_MAX_EXTENSION_HEADERS; i++) {
 		if (next == SW_IPPROTO_ICMPV6)
 			break;
@@ -51,16 +56,28 @@ SW_INLINE int sw_find_icmpv6(struct __sk_buff *skb, const struct sw_packet *pack
 		    next != SW_IPPROTO_DESTINATION_OPTIONS)
 			return 0;
 		if (bpf_skb_load_bytes(skb, offset, &extension, sizeof(extension)))
-			return SW_DROP_MALFORMED;
+			return SW_ICMPV6_MALFORMED;
 		next = extension.next_header;
 		offset += (extension.length_in_8_bytes + 1) * 8;
-		found->behind_extensions = 1;
+		behind_extensions = SW_ICMPV6_BEHIND_EXTENSIONS;
 	}
-	if (next != SW_IPPROTO_ICMPV6)
+	if (next != SW_IPPROTO_ICMPV6 || bpf_skb_load_bytes(skb, offset, &type, sizeof(type)))
+		return SW_ICMPV6_MALFORMED;
+	return (__u32)type << SW_ICMPV6_TYPE_SHIFT | SW_ICMPV6_FOUND | behind_extensions | (offset & 0xffff);
+}
+
+SW_INLINE int sw_find_icmpv6(struct __sk_buff *skb, const struct sw_packet *packet,
+			     struct sw_icmpv6 *found)
+{
+	__u32 place = sw_locate_icmpv6(skb, packet->transport_offset, packet->protocol);
+
+	if (place & SW_ICMPV6_MALFORMED)
 		return SW_DROP_MALFORMED;
-	if (bpf_skb_load_bytes(skb, offset, &found->type, sizeof(found->type)))
-		return SW_DROP_MALFORMED;
-	found->offset = offset;
+	if (!(place & SW_ICMPV6_FOUND))
+		return 0;
+	found->offset = place & 0xffff;
+	found->type = place >> SW_ICMPV6_TYPE_SHIFT;
+	found->behind_extensions = !!(place & SW_ICMPV6_BEHIND_EXTENSIONS);
 	return 0;
 }
 

@@ -70,20 +70,28 @@ SW_INLINE void sw_fill_entries(const struct sw_packet *packet, const union sw_ip
 	other->flags = flags;
 }
 
-/* Finds a source port and writes the entry of the other direction. */
-SW_INLINE bool sw_find_source_port(const struct sw_packet *packet, struct sw_service_scratch *scratch,
-				   bool keep_port, __u64 now_nanos)
+/* Writes the entry of the other direction, with a source port of the node's range or, where
+ * @keep_port, the one that the entry has. Returns whether nobody else has it. */
+__noinline int sw_try_source_port(struct __sk_buff *skb, __u32 keep_port)
+{
+	struct sw_service_scratch *scratch = sw_service_scratch_of_cpu();
+
+	if (!skb || !scratch)
+		return false;
+	if (!keep_port)
+		scratch->entry.source_port =
+			bpf_htons(settings.first_service_port + sw_random_below(settings.service_ports));
+	sw_other_key_of(&scratch->entry, scratch->packet.protocol, &scratch->other_key);
+	return sw_take_ends(scratch, scratch->entry.last_seen_nanos);
+}
+
+SW_INLINE bool sw_find_source_port(struct __sk_buff *skb, bool keep_port)
 {
 	int attempt;
 
-	for (attempt = 0; attempt < SW_PORT_ATTEMPTS; attempt++) {
-		if (attempt || !keep_port)
-			scratch->entry.source_port = bpf_htons(settings.first_service_port +
-							       sw_random_below(settings.service_ports));
-		sw_other_key_of(&scratch->entry, packet->protocol, &scratch->other_key);
-		if (sw_take_ends(scratch, now_nanos))
+	for (attempt = 0; attempt < SW_PORT_ATTEMPTS; attempt++)
+		if (sw_try_source_port(skb, keep_port && !attempt))
 			return true;
-	}
 	return false;
 }
 
@@ -124,7 +132,7 @@ __noinline int sw_connect(struct __sk_buff *skb, __u32 hide_client, __u32 flags)
 		flags |= SW_CONNTRACK_COUNTED;
 	sw_conntrack_key_of(packet, &scratch->key);
 	sw_fill_entries(packet, source, flags, scratch, now_nanos);
-	if (!one_way && !sw_find_source_port(packet, scratch, !hide_client, now_nanos))
+	if (!one_way && !sw_find_source_port(skb, !hide_client))
 		return SW_DROP_SERVICE_PORTS_EXHAUSTED;
 	if (bpf_map_update_elem(&sw_conntrack, &scratch->key, &scratch->entry, BPF_NOEXIST)) {
 		/* Another CPU was first with this flow: its choice stands. */

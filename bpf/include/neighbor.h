@@ -108,11 +108,13 @@ SW_INLINE int sw_check_arp(struct __sk_buff *skb, const struct sw_link *link, st
 	return SW_DROP_SPOOFED_NEIGHBOR;
 }
 
-/* Every option of type `kind` must hold the pod's MAC.
+/* Every option of type `kind` must hold the pod's MAC. Not static: the verifier looks at it
+ * once, not once for each way that leads here.
  * @offset: where the options start in the frame */
-SW_INLINE int sw_check_nd_options(struct __sk_buff *skb, const struct sw_link *link, __u32 offset,
-				  __u8 kind)
+__noinline int sw_check_nd_options(struct __sk_buff *skb, __u32 offset, __u32 kind)
 {
+	__u32 interface_index = skb->ifindex;
+	struct sw_link *link = bpf_map_lookup_elem(&sw_links, &interface_index);
 	struct {
 		__u8 type;
 		__u8 length_in_8_bytes;
@@ -120,6 +122,8 @@ SW_INLINE int sw_check_nd_options(struct __sk_buff *skb, const struct sw_link *l
 	} option;
 	int i;
 
+	if (!link)
+		return SW_DROP_UNKNOWN_ENDPOINT;
 	for (i = 0; i < SW_ND_MAX_OPTIONS; i++) {
 		if (offset >= skb->len)
 			return 0;
@@ -145,7 +149,7 @@ SW_INLINE int sw_check_nd(struct __sk_buff *skb, const struct sw_link *link,
 		return SW_DROP_MALFORMED;
 	switch (type) {
 	case SW_ND_ROUTER_SOLICITATION:
-		return sw_check_nd_options(skb, link, offset + 8, SW_ND_OPTION_SOURCE_MAC);
+		return sw_check_nd_options(skb, offset + 8, SW_ND_OPTION_SOURCE_MAC);
 	case SW_ND_ROUTER_ADVERTISEMENT:
 	case SW_ND_REDIRECT:
 		/* A pod is no router. */
@@ -156,13 +160,13 @@ SW_INLINE int sw_check_nd(struct __sk_buff *skb, const struct sw_link *link,
 		/* Duplicate address detection claims its target, RFC 4862 §5.4. */
 		if (sw_is_unspecified(&packet->source) && !sw_is_own_ipv6(&message.target, link))
 			return SW_DROP_SPOOFED_NEIGHBOR;
-		return sw_check_nd_options(skb, link, offset + sizeof(message), SW_ND_OPTION_SOURCE_MAC);
+		return sw_check_nd_options(skb, offset + sizeof(message), SW_ND_OPTION_SOURCE_MAC);
 	case SW_ND_NEIGHBOR_ADVERTISEMENT:
 		if (bpf_skb_load_bytes(skb, offset, &message, sizeof(message)))
 			return SW_DROP_MALFORMED;
 		if (!sw_is_own_ipv6(&message.target, link))
 			return SW_DROP_SPOOFED_NEIGHBOR;
-		return sw_check_nd_options(skb, link, offset + sizeof(message), SW_ND_OPTION_TARGET_MAC);
+		return sw_check_nd_options(skb, offset + sizeof(message), SW_ND_OPTION_TARGET_MAC);
 	default:
 		return 0;
 	}

@@ -133,7 +133,7 @@ SW_INLINE void sw_count_connection(__u32 service_id, const __u8 address[16], __b
 
 /* How busy a slot is for its weight, with the connection that is being made: that one decides
  * between weights. */
-SW_INLINE __u64 sw_load_of(__u32 service_id, __u32 set, __u32 slot)
+__noinline __u64 sw_load_of(__u32 service_id, __u32 set, __u32 slot)
 {
 	struct sw_connections_key connections_key = { .service_id = service_id };
 	struct sw_backend_key key = { .set = set, .slot = slot };
@@ -179,19 +179,11 @@ SW_INLINE __u32 sw_random_slot(__u32 set, __u32 count)
 	return key.slot;
 }
 
-/* The verifier looks at a function that is not static once, not once for each way that leads to
- * each call. But Linux before 6.10 rounds each one's stack up to 32 bytes, and 512 are all there
- * is: programs that come here by many calls define SW_DEEP_STACK. */
-#ifdef SW_DEEP_STACK
-#define SW_SLOT_FUNCTION SW_INLINE
-#else
-#define SW_SLOT_FUNCTION __noinline
-#endif
-
-/* The slot for a new connection.
+/* The slot for a new connection. The verifier looks at a function that is not static once, not
+ * once for each way that leads to each call.
  * @flags: those of the frontend
  * @hash: of what the algorithm goes by */
-SW_SLOT_FUNCTION __u32 sw_choose_slot(__u32 service_id, __u32 flags, __u32 set, __u32 count, __u64 hash)
+__noinline __u32 sw_choose_slot(__u32 service_id, __u32 flags, __u32 set, __u32 count, __u64 hash)
 {
 	switch (flags >> SW_SERVICE_ALGORITHM_SHIFT & SW_SERVICE_FIELD_MASK) {
 	case SW_ALGORITHM_MAGLEV:

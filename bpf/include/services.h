@@ -45,10 +45,12 @@ SW_INLINE bool sw_is_loopback(const union sw_ip *ip)
 /* Whether NodePorts are served on the address. */
 SW_INLINE bool sw_is_node_port_address(const struct sw_service_request *request)
 {
+	/* Kernels before 6.2 take no key from memory that a function was given. */
+	struct sw_address address = request->destination.address;
 	struct sw_service_node_state *node;
 	__u32 zero = 0;
 
-	if (bpf_map_lookup_elem(&sw_node_port_ips, &request->destination.address))
+	if (bpf_map_lookup_elem(&sw_node_port_ips, &address))
 		return true;
 	if (!request->on_host || !sw_is_loopback(&request->destination))
 		return false;
@@ -198,9 +200,23 @@ SW_INLINE void sw_remember_affinity(const struct sw_service *service,
 	bpf_map_update_elem(&sw_affinity, &key, &entry, BPF_ANY);
 }
 
+/* One attempt is all that the verifier should look at: four in a row meet states that differ by
+ * what each found, and it would follow them all. So an attempt is a function that is not static
+ * (service_scratch.h). Such a function may take pointers since Linux 5.12; objects for older
+ * kernels define SW_NO_POINTER_ARGUMENTS, and programs for packets have one of their own, which
+ * finds its data by itself. */
+#if defined(SW_NO_POINTER_ARGUMENTS) || defined(SW_PACKET_PROGRAMS)
+#define SW_ATTEMPT_FUNCTION SW_INLINE
+#define SW_ANSWER_BEFORE
+#else
+#define SW_ATTEMPT_FUNCTION __noinline
+/* What a pointer leads to must have been written. */
+#define SW_ANSWER_BEFORE = {}
+#endif
+
 /* One attempt of sw_choose_backend(); -1: the frontend changed meanwhile. */
-SW_INLINE int sw_try_to_choose(const struct sw_service_request *request,
-			       struct sw_service_answer *answer)
+SW_ATTEMPT_FUNCTION int sw_try_to_choose(const struct sw_service_request *request,
+					 struct sw_service_answer *answer)
 {
 	struct sw_service *service;
 	struct sw_service_key key;
@@ -208,6 +224,8 @@ SW_INLINE int sw_try_to_choose(const struct sw_service_request *request,
 	int verdict;
 	__u32 set;
 
+	if (!request || !answer)
+		return SW_CHOICE_NO_SERVICE;
 	service = sw_find_service(request, &key);
 	if (!service)
 		return SW_CHOICE_NO_SERVICE;
@@ -238,19 +256,18 @@ SW_INLINE int sw_try_to_choose(const struct sw_service_request *request,
 	return SW_CHOICE_BACKEND;
 }
 
+#ifndef SW_PACKET_PROGRAMS
 /* Finds the frontend of a destination and a backend for a new connection.
  * @request: who asks for what; with `recall`, the answer's backend address and port hold a
  *	backend that is taken again if it still belongs to the set
  * @answer: copies of the frontend, for every result but SW_CHOICE_NO_SERVICE, and of the
  *	backend, for SW_CHOICE_BACKEND
  * Returns one of SW_CHOICE_*. */
-SW_INLINE int sw_find_frontend_and_backend(const struct sw_service_request *request,
-					   struct sw_service_answer *answer)
+static __noinline int sw_choose_backend(const struct sw_service_request *request,
+					struct sw_service_answer *answer)
 {
 	int attempt, choice;
 
-	if (!request || !answer)
-		return SW_CHOICE_NO_SERVICE;
 	for (attempt = 0; attempt < SW_CHOICE_ATTEMPTS; attempt++) {
 		choice = sw_try_to_choose(request, answer);
 		if (choice >= 0)
@@ -259,12 +276,6 @@ SW_INLINE int sw_find_frontend_and_backend(const struct sw_service_request *requ
 	return SW_CHOICE_DROP;
 }
 
-/* The same as a function of its own, for programs that call it where they have much on the stack
- * neither below nor above it. */
-static __noinline __attribute__((unused)) int sw_choose_backend(const struct sw_service_request *request,
-								struct sw_service_answer *answer)
-{
-	return sw_find_frontend_and_backend(request, answer);
-}
+#endif
 
 #endif

@@ -132,15 +132,27 @@ SW_INLINE bool sw_nodes_choose_alike(const struct sw_service *service)
 	       algorithm == SW_ALGORITHM_SOURCE_HASH;
 }
 
-/* Finds frontend and backend for the request in the scratch. No function between this and what it
- * does: Linux before 6.10 rounds each one's stack up to 32 bytes, and 512 are all there is. */
-__noinline int sw_choose(struct __sk_buff *skb)
+/* sw_try_to_choose() for the request in the scratch. */
+__noinline int sw_try_to_serve(struct __sk_buff *skb)
 {
 	struct sw_service_scratch *scratch = sw_service_scratch_of_cpu();
 
 	if (!skb || !scratch)
 		return SW_CHOICE_NO_SERVICE;
-	return sw_find_frontend_and_backend(&scratch->request, &scratch->answer);
+	return sw_try_to_choose(&scratch->request, &scratch->answer);
+}
+
+/* Finds frontend and backend for the request in the scratch, as sw_choose_backend() does. */
+SW_INLINE int sw_choose(struct __sk_buff *skb)
+{
+	int attempt, choice;
+
+	for (attempt = 0; attempt < SW_CHOICE_ATTEMPTS; attempt++) {
+		choice = sw_try_to_serve(skb);
+		if (choice >= 0)
+			return choice;
+	}
+	return SW_CHOICE_DROP;
 }
 
 /* Connects a client from elsewhere to the chosen backend. */

@@ -65,7 +65,7 @@ SW_INLINE void sw_remember_socket(__u64 cookie, const struct sw_service_request 
 SW_INLINE int sw_connect(struct bpf_sock_addr *call, bool ipv6)
 {
 	struct sw_service_request request;
-	struct sw_service_answer answer;
+	struct sw_service_answer answer SW_ANSWER_BEFORE;
 	union sw_ip named;
 	__u64 cookie;
 	int choice;

@@ -20,6 +20,7 @@ use libbpf_rs::{MapCore as _, MapFlags, MapHandle, MapInfo, MapType, Object, Obj
 struct Aligned<T: ?Sized>(T);
 static PACKETS: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/seaway.bpf.o")));
 static SOCKETS: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/seaway_sock.bpf.o")));
+static OLD_SOCKETS: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/seaway_sock_old.bpf.o")));
 
 /// Maps with this prefix are pinned; the others hold the programs' constants.
 const PINNED_PREFIX: &str = "sw_";
@@ -35,8 +36,10 @@ const SERVICE_MAPS: [&str; 6] =
 pub(in crate::kernel) enum EmbeddedObject {
     /// Programs for traffic control hooks.
     Packets,
-    /// Programs for sockets.
+    /// Programs for sockets (Linux 5.12).
     Sockets,
+    /// The same, for any kernel: verified in seconds, not in milliseconds.
+    OldSockets,
 }
 
 /// What an object is told before it is loaded.
@@ -89,6 +92,7 @@ pub(in crate::kernel) fn load(
     let bytes = match object {
         EmbeddedObject::Packets => &PACKETS.0,
         EmbeddedObject::Sockets => &SOCKETS.0,
+        EmbeddedObject::OldSockets => &OLD_SOCKETS.0,
     };
     let mut open = ObjectBuilder::default().open_memory(bytes).map_err(|error| load_error(&error))?;
     apply_config(&mut open, config)?;

@@ -72,6 +72,18 @@ pub(super) fn link_info(link: BorrowedFd<'_>) -> io::Result<TcxLink> {
     Ok(TcxLink { interface_index, program_id: info.prog_id })
 }
 
+/// How many instructions the verifier looked at (Linux 5.16; 0 before).
+#[cfg(test)]
+pub(super) fn verified_instructions(program: BorrowedFd<'_>) -> io::Result<u32> {
+    let mut info = libbpf_sys::bpf_prog_info::default();
+    let mut length = u32::try_from(size_of_val(&info)).map_err(io::Error::other)?;
+    // SAFETY: `info` is a plain struct of `length` bytes that outlives the call.
+    check(unsafe {
+        libbpf_sys::bpf_obj_get_info_by_fd(program.as_raw_fd(), ptr::from_mut(&mut info).cast(), &mut length)
+    })?;
+    Ok(info.verified_insns)
+}
+
 /// Gives an object a name in a BPF file system.
 pub(in crate::kernel) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     let path = c_path(path)?;

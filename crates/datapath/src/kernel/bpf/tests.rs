@@ -13,3 +13,4 @@ mod services;
 mod spoofing;
 mod test_run;
 mod traffic;
+mod verification;

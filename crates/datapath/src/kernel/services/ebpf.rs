@@ -22,6 +22,9 @@ mod tables;
 pub(in crate::kernel) mod tests;
 mod writer;
 
+#[cfg(test)]
+pub(in crate::kernel) use self::sockets::can_set_error;
+
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -78,7 +81,9 @@ impl EbpfServices {
         let settings = SocketSettings { can_set_error: can_set_error.into(), udp_idle_seconds: UDP_IDLE_SECONDS };
         let max_entries = options.fast_path.max_entries();
         let config = ObjectConfig { settings: bytemuck::bytes_of(&settings), max_entries: &max_entries };
-        let mut loaded = object::load(&maps_dir, EmbeddedObject::Sockets, &config)?;
+        // A kernel that can load neither is better explained by the first.
+        let mut loaded = object::load(&maps_dir, EmbeddedObject::Sockets, &config)
+            .or_else(|error| object::load(&maps_dir, EmbeddedObject::OldSockets, &config).map_err(|_| error))?;
         let tables = Tables::take(&mut loaded.maps)?;
         let programs = SocketPrograms::new(links_dir, &options.cgroup_root, loaded.programs)?;
         let (leftovers, used) = Leftovers::read(&tables)?;

@@ -114,6 +114,12 @@ impl PacketBuilder {
         self.protocol(6, &header)
     }
 
+    /// Makes it the first segment of a connection.
+    pub(super) fn syn(mut self) -> Self {
+        self.transport[13] = 0x02;
+        self
+    }
+
     pub(super) fn udp(self, source_port: u16, destination_port: u16) -> Self {
         let ports = [source_port.to_be_bytes(), destination_port.to_be_bytes()].concat();
         self.protocol(17, &[ports.as_slice(), &[0, 8, 0, 0]].concat())

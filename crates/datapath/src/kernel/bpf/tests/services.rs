@@ -2,6 +2,7 @@
 
 mod cluster;
 mod corner_cases;
+mod cost;
 mod direct_return;
 mod outside;
 mod plan;

@@ -51,10 +51,16 @@ impl TestRun {
 
     /// Runs the program in the node; returns its number and the frame it left.
     pub(super) fn execute(self, node: &Node) -> (i32, Vec<u8>) {
-        node.with(move |fast_path| self.execute_here(fast_path))
+        node.with(move |fast_path| self.execute_here(fast_path)).0
     }
 
-    fn execute_here(&self, fast_path: &FastPath) -> (i32, Vec<u8>) {
+    /// Runs the program in the node; returns its number and the nanoseconds it took.
+    pub(super) fn time(self, node: &Node) -> (i32, u32) {
+        let ((verdict, _), nanos) = node.with(move |fast_path| self.execute_here(fast_path));
+        (verdict, nanos)
+    }
+
+    fn execute_here(&self, fast_path: &FastPath) -> ((i32, Vec<u8>), u32) {
         let mut context = [0u8; CONTEXT_BYTES];
         context[CONTEXT_INTERFACE_INDEX..][..4].copy_from_slice(&self.interface_index.to_ne_bytes());
         context[CONTEXT_GSO_SIZE..][..4].copy_from_slice(&self.segment_bytes.to_ne_bytes());
@@ -75,7 +81,7 @@ impl TestRun {
         let result = unsafe { libbpf_sys::bpf_prog_test_run_opts(program.as_raw_fd(), &mut options) };
         super::super::sys::check(result).unwrap();
         out.truncate(usize::try_from(options.data_size_out).unwrap());
-        (options.retval.cast_signed(), out)
+        ((options.retval.cast_signed(), out), options.duration)
     }
 
     /// Runs the program and checks that verdict, drop counter and event say the same.

@@ -46,7 +46,7 @@ pub(super) struct SocketPrograms {
 }
 
 /// Whether programs can choose the error that applications see (Linux 5.18).
-pub(super) fn can_set_error() -> bool {
+pub(in crate::kernel) fn can_set_error() -> bool {
     // SAFETY: plain values; null options mean the defaults.
     let result = unsafe {
         libbpf_sys::libbpf_probe_bpf_helper(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, BPF_FUNC_set_retval, ptr::null())

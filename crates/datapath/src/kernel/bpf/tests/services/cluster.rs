@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 use ipnet::IpNet;
+use seaway_model::abi::conntrack::{CONNTRACK_FORWARD, ConntrackEntry, ConntrackKey};
 use seaway_model::{MacAddress, abi};
 use seaway_services::plan::PlanChange;
 
@@ -197,6 +198,16 @@ impl ServingNode {
 
     pub(super) fn apply(&self, change: PlanChange) -> crate::services::ServiceReport {
         self.with(move |services| services.apply(&[change]).unwrap())
+    }
+
+    /// The source port that a client's connection has towards its backend.
+    pub(super) fn port_towards(&self, client_port: u16) -> u16 {
+        let entries = self.with(|services| services.conntrack().unwrap().unwrap().entries().unwrap());
+        let of_client = |key: &ConntrackKey, entry: &ConntrackEntry| {
+            entry.flags & CONNTRACK_FORWARD != 0 && u16::from_be(key.source_port) == client_port
+        };
+        let entry = entries.iter().rev().find(|(key, entry)| of_client(key, entry)).expect("there is a connection").1;
+        u16::from_be(entry.source_port)
     }
 
     /// A backend as this node sees it.
