@@ -496,6 +496,15 @@ struct sw_conntrack_entry {
 };
 _Static_assert(sizeof(struct sw_conntrack_entry) == 56, "sw_conntrack_entry has the size Rust gives it");
 
+/* A device whose driver runs the XDP program (map `sw_xdp_devices`, by index). */
+struct sw_xdp_device {
+	/* Its MAC address. */
+	__u8 mac[6];
+	/* Explicit padding, zero. */
+	__u8 pad[2];
+};
+_Static_assert(sizeof(struct sw_xdp_device) == 8, "sw_xdp_device has the size Rust gives it");
+
 /* Key of `sw_fragments`: the fragments of one packet. */
 struct sw_fragment_key {
 	/* Source address; IPv4 is mapped. */

@@ -16,13 +16,13 @@
 
 use std::sync::Arc;
 
-use seaway_datapath::kernel::bpf::{FastPathConfig, ServicePackets};
+use seaway_datapath::kernel::bpf::{FastPathConfig, HookChoice, ServicePackets};
 use seaway_datapath::support::ChosenBackend;
 use seaway_datapath::{BackendChoice, Datapath, Options};
 use seaway_kubeapi::{ApiAddress, Connection, PodScope, connect, watch, watch_service_ranges, watch_services};
 use seaway_model::Diagnose;
 use seaway_routing::plan::NetworkOptions;
-use seaway_runtime::config::{AgentConfig, Backend, IpamSource, Services};
+use seaway_runtime::config::{AgentConfig, Backend, IpamSource, PodLinkHook, Services};
 use seaway_runtime::{Metrics, admin};
 use tokio_util::sync::CancellationToken;
 
@@ -105,7 +105,12 @@ pub(crate) fn open_datapath(config: &AgentConfig) -> Result<(Box<dyn Datapath>, 
 }
 
 pub(crate) fn datapath_options(config: &AgentConfig) -> Options {
-    let mut fast_path = FastPathConfig { tunnel_port: config.vxlan.port, ..FastPathConfig::default() };
+    let hook = match config.pod_link_hook {
+        PodLinkHook::Auto => HookChoice::Best,
+        PodLinkHook::Tcx => HookChoice::Tcx,
+        PodLinkHook::Clsact => HookChoice::Clsact,
+    };
+    let mut fast_path = FastPathConfig { tunnel_port: config.vxlan.port, hook, ..FastPathConfig::default() };
     if let Some(services) = &config.services {
         fast_path.service_tables.frontends = services.max_frontends;
         fast_path.service_tables.backends = services.max_backends;

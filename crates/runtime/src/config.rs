@@ -37,6 +37,8 @@ pub struct AgentConfig {
     pub api: ApiAccess,
     /// Which data path to use.
     pub backend: Backend,
+    /// How its programs are attached to pod links.
+    pub pod_link_hook: PodLinkHook,
     /// Where pod addresses come from.
     pub ipam: Ipam,
     /// The tunnel device.
@@ -141,6 +143,20 @@ pub enum Backend {
     Ebpf,
     /// nftables and kernel routing, or fail.
     Nftables,
+}
+
+/// How the eBPF backend's programs are attached to pod links.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum PodLinkHook {
+    /// What connects a pod soonest: a clsact queue, but TCX where another plugin shapes the pod and
+    /// the kernel has it.
+    #[default]
+    Auto,
+    /// TCX where the kernel has it (6.6).
+    Tcx,
+    /// A clsact queue, on devices too.
+    Clsact,
 }
 
 /// Where pod addresses come from.

@@ -53,7 +53,7 @@ pub enum HookChoice {
     /// the place of the clsact queue for its own.
     #[default]
     Best,
-    /// TCX, always.
+    /// TCX, on pod links too, where the kernel has it.
     Tcx,
     /// A clsact queue, always.
     Clsact,
@@ -188,11 +188,7 @@ impl FastPath {
         let (maps_dir, links_dir) = (maps_dir(pin_dir), links_dir(pin_dir));
         prepare_folder(&maps_dir)?;
         prepare_folder(&links_dir)?;
-        let hook = match config.hook {
-            HookChoice::Best if probe::probe_tcx().is_ok() => Hook::Tcx,
-            HookChoice::Tcx => Hook::Tcx,
-            HookChoice::Best | HookChoice::Clsact => Hook::Clsact,
-        };
+        let hook = best_hook(config.hook);
         let plain_pod_hook = if config.hook == HookChoice::Best { Hook::Clsact } else { hook };
         let settings = config.settings();
         let object_config =
@@ -402,6 +398,22 @@ impl FastPath {
                 Err(BpfError::Pin { operation: "remove", path: pin_dir.to_owned(), source })
             }
             _ => Ok(()),
+        }
+    }
+}
+
+/// Where programs go on devices.
+fn best_hook(choice: HookChoice) -> Hook {
+    if choice == HookChoice::Clsact {
+        return Hook::Clsact;
+    }
+    match probe::probe_tcx() {
+        Ok(()) => Hook::Tcx,
+        Err(error) => {
+            if choice == HookChoice::Tcx {
+                tracing::warn!(%error, "this kernel has no TCX (Linux 6.6): programs are filters on clsact queues");
+            }
+            Hook::Clsact
         }
     }
 }

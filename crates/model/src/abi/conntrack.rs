@@ -40,6 +40,14 @@ abi_structs! {
         pad: u32 as "__u32",
     }
 
+    /// A device whose driver runs the XDP program (map `sw_xdp_devices`, by index).
+    struct XdpDevice as "sw_xdp_device" {
+        /// Its MAC address.
+        mac: [u8; 6] as "__u8[6]",
+        /// Explicit padding, zero.
+        pad: [u8; 2] as "__u8[2]",
+    }
+
     /// Key of `sw_fragments`: the fragments of one packet.
     struct FragmentKey as "sw_fragment_key" {
         /// Source address; IPv4 is mapped.

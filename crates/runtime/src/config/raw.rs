@@ -9,7 +9,7 @@ use seaway_model::Encapsulation;
 use serde::{Deserialize, Serialize};
 
 use super::dns::RawDns;
-use super::{ApiServer, Backend, ChainedPlugin, ConfigError, IpamSource, Log, NodePodCidrs, Paths};
+use super::{ApiServer, Backend, ChainedPlugin, ConfigError, IpamSource, Log, NodePodCidrs, Paths, PodLinkHook};
 
 /// The configuration file. `docs/reference/configuration.md` describes each key.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +19,7 @@ pub struct RawConfig {
     pub(super) kubeconfig: Option<PathBuf>,
     pub(super) backend: Backend,
     pub(super) node_backends: BTreeMap<String, Backend>,
+    pub(super) pod_link_hook: PodLinkHook,
     pub(super) ipam: RawIpam,
     pub(super) vxlan: RawVxlan,
     pub(super) mtu_bytes: Option<u32>,

@@ -13,6 +13,7 @@ fn an_empty_file_is_all_defaults() {
     for text in ["", "\n", "# nothing\n", "{}"] {
         let config = agent(text).unwrap();
         assert_eq!(config.backend, Backend::Auto);
+        assert_eq!(config.pod_link_hook, PodLinkHook::Auto);
         assert_eq!(config.vxlan, Vxlan { port: 4789, id: 83 });
         assert_eq!(config.audit_interval, Some(Duration::from_secs(60)));
         assert_eq!(config.cni.chained_plugins.first().unwrap().program, "portmap");
@@ -27,6 +28,7 @@ apiServer: {host: 10.0.0.1, port: 6443}
 kubeconfig: /etc/seaway/kubeconfig
 backend: nftables
 nodeBackends: {worker-2: ebpf}
+podLinkHook: tcx
 ipam: {source: nodePodCIDRs, nodePodCIDRs: {encapsulation: crossSubnet}, cooldownSeconds: 5}
 vxlan: {port: 8472, id: 1}
 mtuBytes: 1400
@@ -50,6 +52,7 @@ log: {format: json, filter: debug}
     assert_eq!(config.backend, Backend::Nftables);
     let other = RawConfig::parse(text, "t").unwrap().agent(NodeName::from("worker-2")).unwrap();
     assert_eq!(other.backend, Backend::Ebpf);
+    assert_eq!(config.pod_link_hook, PodLinkHook::Tcx);
     assert_eq!(config.mtu_bytes, Some(1400));
     assert_eq!(config.service_cidrs.len(), 2);
     assert_eq!(config.cni.network, "shore");
@@ -67,6 +70,7 @@ log: {format: json, filter: debug}
 fn unknown_keys_and_wrong_types_name_the_place() {
     for (text, needle) in [
         ("backend: quantum", "quantum"),
+        ("podLinkHook: xdp", "xdp"),
         ("vxlan: {prot: 1}", "prot"),
         ("bakcend: auto", "bakcend"),
         ("serviceCIDRs: [10.96.0.0/33]", "line 1"),

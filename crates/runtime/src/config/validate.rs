@@ -59,6 +59,7 @@ impl RawConfig {
         Ok(AgentConfig {
             api: ApiAccess { server: self.api_server, kubeconfig: self.kubeconfig },
             backend: self.node_backends.get(node.as_str()).copied().unwrap_or(self.backend),
+            pod_link_hook: self.pod_link_hook,
             node,
             ipam: ipam(&self.ipam),
             vxlan: Vxlan { port: self.vxlan.port, id: self.vxlan.id },

@@ -4,7 +4,7 @@ use std::net::UdpSocket;
 
 use seaway_model::{DropReason, abi};
 
-use super::super::{Attachment, FastPathConfig, Hook, HookChoice, Program};
+use super::super::{Attachment, FastPathConfig, Hook, HookChoice, Program, probe};
 use super::hand::{Node, PIN_DIR, Pod};
 use super::traffic::{eventually, tcp_echo};
 
@@ -36,7 +36,10 @@ fn exchange(node: &Node, one: &Pod, two: &Pod) {
 #[test]
 fn pods_of_one_node_reach_each_other_without_the_host_stack() {
     let (node, one, two) = node_with_two_pods(FastPathConfig { hook: HookChoice::Tcx, ..Default::default() });
-    assert_eq!(node.with(|fast_path| fast_path.hook()), Hook::Tcx);
+    let hook = node.with(|fast_path| fast_path.hook());
+    assert_eq!(hook, if probe().tcx.is_ok() { Hook::Tcx } else { Hook::Clsact });
+    let queues = node.namespace.exec("tc qdisc show dev swpod1");
+    assert_eq!(queues.contains("clsact"), hook == Hook::Clsact, "{queues}");
     exchange(&node, &one, &two);
 }
 

@@ -47,9 +47,8 @@ fn measure(cluster: &Cluster, ipv4: bool) -> Vec<(&'static str, u32)> {
     let mac = near.node.namespace.mac("eth0");
     let pods: [IpAddr; 2] = [&near.pod, &far.pod].map(|pod| if ipv4 { pod.ipv4.into() } else { pod.ipv6.into() });
     let outside = |port, to| packet(client(ipv4), node(1, ipv4)).destination_mac(mac).tcp(port, to);
-    let inside = |to: IpAddr, port| {
-        packet(pods[0], to).macs(near.pod.pod_mac, near.pod.host_mac).tcp(TARGET_PORT, port)
-    };
+    let inside =
+        |to: IpAddr, port| packet(pods[0], to).macs(near.pod.pod_mac, near.pod.host_mac).tcp(TARGET_PORT, port);
     let row = |what, program, device, verdict| Kind { what, program, device, verdict };
     let kinds = [
         row("pod to pod of another node, no Service", Program::FromPod, link, REDIRECT),
