@@ -5,7 +5,7 @@ use std::process::Command;
 use std::{env, process};
 
 /// Objects: `NAME.c` becomes `NAME.o`.
-const OBJECTS: &[&str] = &["seaway.bpf", "seaway_sock.bpf", "seaway_sock_old.bpf"];
+const OBJECTS: &[&str] = &["seaway.bpf", "seaway_sock.bpf", "seaway_sock_old.bpf", "seaway_xdp.bpf"];
 
 /// Compilers tried in order, unless `SEAWAY_CLANG` names one.
 const COMPILERS: &[&str] = &["clang-19", "clang", "clang-20", "clang-18", "clang-17", "clang-16"];

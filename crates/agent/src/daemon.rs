@@ -16,13 +16,13 @@
 
 use std::sync::Arc;
 
-use seaway_datapath::kernel::bpf::{FastPathConfig, HookChoice, ServicePackets};
+use seaway_datapath::kernel::bpf::{FastPathConfig, HookChoice, ServicePackets, XdpChoice};
 use seaway_datapath::support::ChosenBackend;
 use seaway_datapath::{BackendChoice, Datapath, Options};
 use seaway_kubeapi::{ApiAddress, Connection, PodScope, connect, watch, watch_service_ranges, watch_services};
 use seaway_model::Diagnose;
 use seaway_routing::plan::NetworkOptions;
-use seaway_runtime::config::{AgentConfig, Backend, IpamSource, PodLinkHook, Services};
+use seaway_runtime::config::{AgentConfig, Backend, IpamSource, PodLinkHook, Services, Xdp};
 use seaway_runtime::{Metrics, admin};
 use tokio_util::sync::CancellationToken;
 
@@ -114,8 +114,13 @@ pub(crate) fn datapath_options(config: &AgentConfig) -> Options {
     if let Some(services) = &config.services {
         fast_path.service_tables.frontends = services.max_frontends;
         fast_path.service_tables.backends = services.max_backends;
+        let xdp = match services.xdp {
+            Xdp::Auto => XdpChoice::Auto,
+            Xdp::Always => XdpChoice::Always,
+            Xdp::Off => XdpChoice::Off,
+        };
         let max_connections = services.max_connections;
-        fast_path.services = Some(ServicePackets { max_connections, ..ServicePackets::default() });
+        fast_path.services = Some(ServicePackets { max_connections, xdp, ..ServicePackets::default() });
     }
     Options {
         pin_dir: config.paths.bpf.clone(),

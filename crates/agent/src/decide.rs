@@ -98,8 +98,8 @@ pub enum Input {
     Applied {
         /// Generation of the snapshot behind the plan.
         generation: u64,
-        /// How it went.
-        outcome: Result<(), Failure>,
+        /// What became of XDP on the underlay device, for people.
+        outcome: Result<Option<String>, Failure>,
     },
     /// Outcome of [`Action::Audit`].
     Audited {
@@ -258,6 +258,8 @@ pub struct State {
     plan: Option<Arc<NetworkPlan>>,
     /// Generation last applied with success.
     applied: Option<u64>,
+    /// What became of XDP then.
+    xdp: Option<String>,
     endpoints: BTreeMap<AttachmentKey, AttachedLink>,
     claims: BTreeMap<ClaimKey, Claim>,
     releasing: BTreeSet<IpNet>,
@@ -310,6 +312,7 @@ impl State {
             underlay: None,
             plan: None,
             applied: None,
+            xdp: None,
             endpoints: BTreeMap::new(),
             claims: BTreeMap::new(),
             releasing: BTreeSet::new(),

@@ -57,6 +57,7 @@ pub(crate) struct AgentMetrics {
     drop_packets: Family<Reason, Counter>,
     drop_bytes: Family<Reason, Counter>,
     untold: Counter,
+    sent_on_by_xdp: Counter,
     pod_packets: Family<Way, Counter>,
     pod_bytes: Family<Way, Counter>,
     missed: Counter,
@@ -82,6 +83,7 @@ impl AgentMetrics {
             drop_packets: Family::default(),
             drop_bytes: Family::default(),
             untold: Counter::default(),
+            sent_on_by_xdp: Counter::default(),
             pod_packets: Family::default(),
             pod_bytes: Family::default(),
             missed: Counter::default(),
@@ -116,6 +118,8 @@ impl AgentMetrics {
         registry.register("drop_bytes", "Bytes dropped, by reason", self.drop_bytes.clone());
         let help = "Drops that were counted but have no event, because there were too many at once";
         registry.register("untold_drops", help, self.untold.clone());
+        let help = "Packets of Services that drivers sent on by XDP";
+        registry.register("xdp_packets", help, self.sent_on_by_xdp.clone());
         let help = "Packets from and to pods of this node, by the path they took";
         registry.register("pod_packets", help, self.pod_packets.clone());
         registry.register(
@@ -171,6 +175,7 @@ impl AgentMetrics {
             raise(&self.drop_bytes.get_or_create(&label), count.bytes);
         }
         raise(&self.untold, counters.untold_drops);
+        raise(&self.sent_on_by_xdp, counters.sent_on_by_xdp.packets);
         let ways: [(Way, CountOf); 4] = [
             (Way { direction: "sent", path: "fast" }, |traffic| traffic.sent_fast),
             (Way { direction: "sent", path: "stack" }, |traffic| traffic.sent_stack),

@@ -316,7 +316,8 @@ impl Owner {
         Input::Detached { id, outcomes }
     }
 
-    fn apply(&mut self, plan: &NetworkPlan, generation: u64) -> Result<(), Failure> {
+    /// Returns what became of XDP.
+    fn apply(&mut self, plan: &NetworkPlan, generation: u64) -> Result<Option<String>, Failure> {
         let begun = Instant::now();
         let outcome = self.datapath.apply(plan);
         let took = begun.elapsed();
@@ -327,7 +328,7 @@ impl Owner {
                 for operation in &report.operations {
                     tracing::debug!(generation, "{operation}");
                 }
-                Ok(())
+                Ok(report.xdp)
             }
             Err(error) => {
                 tracing::error!(generation, id = %error.id(), error = %error, fix = error.fix(), "cannot apply");

@@ -71,7 +71,7 @@ impl Datapath for FakeDatapath {
         let operations =
             if state.plan.as_ref() == Some(plan) { Vec::new() } else { vec!["replace the plan".to_owned()] };
         state.plan = Some(plan.clone());
-        Ok(ApplyReport { operations })
+        Ok(ApplyReport { operations, xdp: None })
     }
 
     fn attach_pod(&mut self, _netns: BorrowedFd<'_>, wanted: &PodLink) -> Result<AttachedLink, DatapathError> {

@@ -72,6 +72,8 @@ pub trait Datapath: Send {
 pub struct ApplyReport {
     /// Every operation carried out, in order, for people.
     pub operations: Vec<String>,
+    /// What became of XDP on the underlay device, for people; none: nothing asks for it.
+    pub xdp: Option<String>,
 }
 
 /// Something that the kernel held otherwise than it should.
@@ -92,6 +94,8 @@ pub struct Counters {
     pub endpoints: BTreeMap<u32, EndpointTraffic>,
     /// Drops that were counted but not told, because there were too many.
     pub untold_drops: u64,
+    /// Packets of Services that drivers sent on by XDP.
+    pub sent_on_by_xdp: Count,
 }
 
 /// Traffic of one endpoint.

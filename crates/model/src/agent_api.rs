@@ -236,6 +236,9 @@ pub struct NodeStatus {
     pub blocks: Vec<BlockStatus>,
     /// Other nodes that the data path can reach.
     pub remote_nodes: usize,
+    /// What became of XDP on the underlay device, for people; none: nothing asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub xdp: Option<String>,
     /// MTU in bytes given to pods.
     pub pod_mtu_bytes: u32,
     /// What keeps new pods from this node; empty: ready.

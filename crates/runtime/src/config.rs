@@ -79,6 +79,21 @@ pub struct Services {
     pub max_backends: u32,
     /// Translated connections that are remembered at once.
     pub max_connections: u32,
+    /// Whether devices' drivers send packets on by XDP.
+    pub xdp: Xdp,
+}
+
+/// Whether devices' drivers send packets of Services on by XDP.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Xdp {
+    /// Where the driver runs XDP itself, but not on veth devices.
+    #[default]
+    Auto,
+    /// On veth devices too.
+    Always,
+    /// Nowhere.
+    Off,
 }
 
 /// Which of the node's addresses NodePorts are served on.

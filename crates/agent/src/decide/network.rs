@@ -105,10 +105,11 @@ impl State {
         actions.push(Action::Apply { plan, generation: snapshot.generation });
     }
 
-    pub(super) fn take_applied(&mut self, generation: u64, outcome: Result<(), Failure>) {
+    pub(super) fn take_applied(&mut self, generation: u64, outcome: Result<Option<String>, Failure>) {
         match outcome {
-            Ok(()) => {
+            Ok(xdp) => {
                 self.applied = Some(generation);
+                self.xdp = xdp;
                 self.troubles.apply = None;
             }
             Err(failure) => self.troubles.apply = Some(failure),

@@ -66,6 +66,7 @@ impl State {
             endpoints: self.endpoints.len(),
             blocks: self.ipam.block_status(),
             remote_nodes: self.remote_nodes(),
+            xdp: self.xdp.clone(),
             pod_mtu_bytes: self.plan.as_ref().map(|plan| plan.pod_mtu_bytes).unwrap_or_default(),
             problems,
             warnings,

@@ -261,7 +261,8 @@ impl World {
                 Some(Input::Dead { id, keys })
             }
             Action::Apply { plan, generation } => {
-                let outcome = self.datapath.apply(&plan).map(drop).map_err(|error| datapath_failure(&error));
+                let outcome =
+                    self.datapath.apply(&plan).map(|report| report.xdp).map_err(|error| datapath_failure(&error));
                 Some(Input::Applied { generation, outcome })
             }
             Action::Audit { id, plan } => {

@@ -95,6 +95,9 @@ fn render(status: &NodeStatus, colour: bool) -> String {
     line("Node", format!("{} ({verdict})", status.node));
     line("Version", status.version.clone());
     line("Backend", format!("{} ({})", status.backend, status.backend_reason));
+    if let Some(xdp) = &status.xdp {
+        line("XDP", xdp.clone());
+    }
     line("Pods", format!("{} connected, MTU {} bytes", status.endpoints, status.pod_mtu_bytes));
     line("Addresses", format!("{used} of {total} in use, {} block(s)", status.blocks.len()));
     line("Other nodes", format!("{} reachable by the data path", status.remote_nodes));
@@ -140,6 +143,7 @@ pub(super) mod tests {
                 block("fd00:10:244::/122", "default-ipv6", 12, 64),
             ],
             remote_nodes: 2,
+            xdp: Some("not on eth0: its driver does not run XDP".to_owned()),
             pod_mtu_bytes: 1450,
             problems: vec![],
             warnings: vec![],

@@ -8,6 +8,7 @@
 #![allow(unsafe_code, reason = "calls into libbpf that libbpf-rs does not wrap; each with its proof")]
 
 mod counters;
+mod device;
 mod error;
 mod event;
 mod events;
@@ -31,6 +32,7 @@ use libbpf_rs::MapHandle;
 use seaway_model::{MacAddress, abi};
 
 pub use counters::{EventLoss, FastPathCounters};
+pub use device::{DeviceState, UnderlayDevice, XdpChoice};
 pub use error::BpfError;
 pub use event::{MalformedEvent, decode_event};
 pub use hook::{Attachment, Hook, Program};
@@ -38,6 +40,7 @@ pub use object::ReplacedMap;
 pub use probe::{BpfSupport, probe};
 pub use service_tables::ServiceTables;
 
+use device::DevicePrograms;
 use events::EventReader;
 use hook::Hooks;
 use object::{EmbeddedObject, ObjectConfig};
@@ -91,6 +94,8 @@ pub struct ServicePackets {
     pub first_port: u16,
     /// Last of these ports.
     pub last_port: u16,
+    /// Where drivers send packets on that only pass through.
+    pub xdp: XdpChoice,
 }
 
 /// What [`FastPath::load_or_adopt`] found.
@@ -122,6 +127,7 @@ pub struct FastPath {
     stack_flows: Table<abi::FlowKey, u8>,
     events: EventReader,
     hooks: Hooks,
+    devices: DevicePrograms,
     /// Where programs go on pod links that nobody shapes.
     plain_pod_hook: Hook,
 }
@@ -147,7 +153,7 @@ impl Default for FastPathConfig {
 
 impl Default for ServicePackets {
     fn default() -> Self {
-        Self { max_connections: 131_072, first_port: 1_024, last_port: 29_999 }
+        Self { max_connections: 131_072, first_port: 1_024, last_port: 29_999, xdp: XdpChoice::Auto }
     }
 }
 
@@ -191,16 +197,19 @@ impl FastPath {
         let hook = best_hook(config.hook);
         let plain_pod_hook = if config.hook == HookChoice::Best { Hook::Clsact } else { hook };
         let settings = config.settings();
-        let object_config =
-            ObjectConfig { settings: bytemuck::bytes_of(&settings), max_entries: &config.max_entries() };
+        let max_entries = config.max_entries();
+        let object_config = ObjectConfig { settings: bytemuck::bytes_of(&settings), max_entries: &max_entries };
         let mut loaded = object::load(&maps_dir, EmbeddedObject::Packets, &object_config)?;
         let mut programs = BTreeMap::new();
         for program in Program::ALL {
             let missing = || BpfError::MissingPart { what: "program", name: program.name().to_owned() };
             programs.insert(program, loaded.programs.remove(program.name()).ok_or_else(missing)?);
         }
-        let hooks = Hooks::new(links_dir, hook, programs);
-        let fast_path = Self::from_parts(&mut loaded.maps, hooks, plain_pod_hook)?;
+        let hooks = Hooks::new(links_dir.clone(), hook, programs);
+        let xdp = config.services.map_or(XdpChoice::Off, |packets| packets.xdp);
+        let bytes = bytemuck::bytes_of(&settings).to_vec();
+        let devices = DevicePrograms::adopt(xdp, (maps_dir, links_dir), bytes, max_entries)?;
+        let fast_path = Self::from_parts(&mut loaded.maps, hooks, devices, plain_pod_hook)?;
         let current = !loaded.replaced.iter().any(|map| object::holds_decisions(&map.name) && !map.entries_kept);
         let attachments = if current { fast_path.hooks.refresh()? } else { fast_path.hooks.attachments()? };
         let adoption = Adoption {
@@ -216,6 +225,7 @@ impl FastPath {
     fn from_parts(
         maps: &mut BTreeMap<String, MapHandle>,
         hooks: Hooks,
+        devices: DevicePrograms,
         plain_pod_hook: Hook,
     ) -> Result<Self, BpfError> {
         let mut take = |name: &'static str| {
@@ -235,6 +245,7 @@ impl FastPath {
             stack_flows: table(take("sw_stack_flows")?),
             events,
             hooks,
+            devices,
             plain_pod_hook,
         })
     }
@@ -323,8 +334,20 @@ impl FastPath {
 
     /// Takes the programs off the underlay device.
     pub fn detach_underlay(&mut self, index: u32) -> Result<(), BpfError> {
+        self.devices.detach(index)?;
         self.hooks.detach(Attachment { program: Program::FromUnderlay, interface_index: index })?;
         self.hooks.detach(Attachment { program: Program::ToUnderlay, interface_index: index })
+    }
+
+    /// Puts the XDP program on an underlay device whose driver runs it, if Services are served and
+    /// it is not there.
+    pub fn attach_device(&mut self, device: UnderlayDevice<'_>) -> Result<DeviceState, BpfError> {
+        self.devices.attach(device)
+    }
+
+    /// What the XDP program sent on.
+    pub fn sent_on_by_devices(&self) -> Result<abi::Counter, BpfError> {
+        self.devices.sent_on()
     }
 
     /// Writes and removes routes to blocks.

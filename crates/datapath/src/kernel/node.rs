@@ -9,7 +9,7 @@ use seaway_model::abi;
 use seaway_model::agent_api::AttachmentKey;
 use seaway_routing::plan::{NetworkPlan, Underlay, Via};
 
-use super::bpf::{FastPath, FastPathConfig};
+use super::bpf::{DeviceState, FastPath, FastPathConfig, UnderlayDevice};
 use super::execute::{Executor, Failures};
 use super::netlink::Netlink;
 use super::nflog::DropLog;
@@ -61,6 +61,10 @@ pub struct KernelDatapath {
     pub(super) pods: BTreeMap<AttachmentKey, AttachedLink>,
     /// What the kernel holds as far as we know; none: it has not been read yet.
     pub(super) applied: Option<Objects>,
+    /// Name of the underlay device that Services are served on.
+    serving_device: Option<String>,
+    /// What became of the XDP program there.
+    device_state: Option<DeviceState>,
 }
 
 /// Opens the data path of the calling thread's network namespace.
@@ -119,6 +123,8 @@ impl KernelDatapath {
             options,
             pods: BTreeMap::new(),
             applied: None,
+            serving_device: None,
+            device_state: None,
         })
     }
 
@@ -145,13 +151,51 @@ impl KernelDatapath {
     fn wanted(&mut self, plan: &NetworkPlan, links: &Links) -> Result<WantedObjects, DatapathError> {
         let underlay = self.underlay(plan)?;
         let mut wanted = network_objects(plan, underlay.as_ref(), self.backend);
-        if let Some(underlay) = underlay.filter(|_| self.serves_packets()) {
-            wanted.extend(service_objects(&underlay));
+        let serving = underlay.filter(|_| self.serves_packets());
+        self.serving_device = serving.as_ref().map(|underlay| underlay.device.clone());
+        if let Some(underlay) = &serving {
+            wanted.extend(service_objects(underlay));
         }
         for pod in self.pods.values().filter(|pod| links.index(pod.host_interface.as_str()) == Some(pod.host_index)) {
             wanted.extend(pod_objects(pod, self.backend));
         }
         Ok(wanted)
+    }
+
+    fn xdp_for_people(&self) -> Option<String> {
+        let device = self.serving_device.as_deref()?;
+        self.device_state.as_ref().map(|state| match state {
+            DeviceState::Runs { .. } => format!("on {device}"),
+            DeviceState::Without(reason) => format!("not on {device}: {reason}"),
+        })
+    }
+
+    /// Has the underlay device's driver send packets on, if it can. Returns what differed from the
+    /// last time.
+    fn serve_by_device(&mut self, links: &Links) -> Result<Option<Difference>, DatapathError> {
+        let Some(fast_path) = &mut self.fast_path else { return Ok(None) };
+        let Some(link) = self.serving_device.as_deref().and_then(|name| links.get(name)) else { return Ok(None) };
+        let Some(mac) = link.mac else { return Ok(None) };
+        let device = UnderlayDevice { index: link.index, mac, kind: link.kind.as_deref() };
+        let state = fast_path.attach_device(device)?;
+        let ran = matches!(self.device_state, Some(DeviceState::Runs { .. }));
+        let changed = self.device_state.as_ref() != Some(&state);
+        let mut difference = None;
+        match &state {
+            DeviceState::Runs { new: true } if ran => {
+                difference = Some(Difference {
+                    what: format!("the XDP program was not on {}", link.name),
+                    cause: "Services".to_owned(),
+                });
+            }
+            DeviceState::Runs { .. } if !ran => tracing::info!(device = link.name, "Services are served by XDP, too"),
+            DeviceState::Without(reason) if changed => {
+                tracing::info!(device = link.name, reason, "Services are served without XDP");
+            }
+            _ => {}
+        }
+        self.device_state = Some(state);
+        Ok(difference)
     }
 
     fn read(&mut self, links: &Links, wanted: &WantedObjects) -> Result<Objects, DatapathError> {
@@ -244,9 +288,13 @@ impl Datapath for KernelDatapath {
         let failures =
             if operations.is_empty() { Failures::default() } else { self.execute(&operations, &wanted, &mut links)? };
         self.remember(actual, &wanted, &failures);
-        match failures.errors.into_iter().next() {
+        let served = self.serve_by_device(&links);
+        match failures.errors.into_iter().next().or(served.err()) {
             Some(error) => Err(error),
-            None => Ok(ApplyReport { operations: operations.iter().map(ToString::to_string).collect() }),
+            None => Ok(ApplyReport {
+                operations: operations.iter().map(ToString::to_string).collect(),
+                xdp: self.xdp_for_people(),
+            }),
         }
     }
 
@@ -293,6 +341,7 @@ impl Datapath for KernelDatapath {
             tracing::warn!(%error, "audit could not repair");
         }
         self.remember(actual, &wanted, &failures);
+        differences.extend(self.serve_by_device(&links)?);
         Ok(differences)
     }
 
@@ -379,6 +428,7 @@ fn add_fast_counters(fast_path: &FastPath, counters: &mut Counters) -> Result<()
         };
         counters.endpoints.insert(id, traffic);
     }
+    counters.sent_on_by_xdp = count(fast_path.sent_on_by_devices()?);
     counters.untold_drops = fast.event_loss.suppressed + fast.event_loss.lost;
     Ok(())
 }

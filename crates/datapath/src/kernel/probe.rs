@@ -89,5 +89,6 @@ fn fast_path() -> Vec<Feature> {
         feature("bpf-redirect-peer", Need::Ebpf, found.redirect_peer),
         feature("bpf-redirect-neigh", Need::Ebpf, found.redirect_neigh),
         feature("bpf-tcx", Need::Nobody, found.tcx),
+        feature("bpf-xdp", Need::Nobody, found.xdp),
     ]
 }

@@ -9,7 +9,7 @@ use seaway_model::Encapsulation;
 use serde::{Deserialize, Serialize};
 
 use super::dns::RawDns;
-use super::{ApiServer, Backend, ChainedPlugin, ConfigError, IpamSource, Log, NodePodCidrs, Paths, PodLinkHook};
+use super::{ApiServer, Backend, ChainedPlugin, ConfigError, IpamSource, Log, NodePodCidrs, Paths, PodLinkHook, Xdp};
 
 /// The configuration file. `docs/reference/configuration.md` describes each key.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,6 +102,7 @@ pub(super) struct RawServices {
     pub(super) max_frontends: u32,
     pub(super) max_backends: u32,
     pub(super) max_connections: u32,
+    pub(super) xdp: Xdp,
 }
 
 /// Reads and parses the file at `path`.
@@ -189,6 +190,7 @@ impl Default for RawServices {
             max_frontends: 262_144,
             max_backends: 1_048_576,
             max_connections: 131_072,
+            xdp: Xdp::Auto,
         }
     }
 }

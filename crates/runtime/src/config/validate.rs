@@ -224,6 +224,7 @@ impl Findings {
             max_frontends: raw.max_frontends,
             max_backends: raw.max_backends,
             max_connections: raw.max_connections,
+            xdp: raw.xdp,
         })
     }
 

@@ -257,7 +257,7 @@ fn detach(links_dir: &Path, unwanted: Attachment) -> Result<(), BpfError> {
 }
 
 /// Detaches and forgets a pinned link, if there is one.
-fn detach_pinned(path: &Path) -> std::io::Result<()> {
+pub(super) fn detach_pinned(path: &Path) -> std::io::Result<()> {
     match sys::open_pinned(path) {
         Ok(link) => {
             // A link whose interface has gone answers ENOLINK.
@@ -274,7 +274,7 @@ fn detach_pinned(path: &Path) -> std::io::Result<()> {
 
 /// The pinned link, if it is on that interface; the pin of one whose interface has gone is
 /// removed, for the kernel gives the number to another interface.
-fn open_live_link(path: &Path, index: u32) -> Result<Option<OwnedFd>, BpfError> {
+pub(super) fn open_live_link(path: &Path, index: u32) -> Result<Option<OwnedFd>, BpfError> {
     let link = match sys::open_pinned(path) {
         Ok(link) => link,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -292,7 +292,7 @@ fn queue_marker(index: u32) -> String {
     format!("clsact-{index}")
 }
 
-fn names_in(links_dir: &Path) -> Result<Vec<String>, BpfError> {
+pub(super) fn names_in(links_dir: &Path) -> Result<Vec<String>, BpfError> {
     let entries = match fs::read_dir(links_dir) {
         Ok(entries) => entries,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
@@ -317,7 +317,7 @@ fn remove_dir(path: &Path) -> Result<(), BpfError> {
     }
 }
 
-fn pin_error(operation: &'static str, path: &Path, source: std::io::Error) -> BpfError {
+pub(super) fn pin_error(operation: &'static str, path: &Path, source: std::io::Error) -> BpfError {
     BpfError::Pin { operation, path: path.to_owned(), source }
 }
 

@@ -20,6 +20,7 @@ use libbpf_rs::{MapCore as _, MapFlags, MapHandle, MapInfo, MapType, Object, Obj
 struct Aligned<T: ?Sized>(T);
 static PACKETS: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/seaway.bpf.o")));
 static SOCKETS: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/seaway_sock.bpf.o")));
+static DEVICES: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/seaway_xdp.bpf.o")));
 static OLD_SOCKETS: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/seaway_sock_old.bpf.o")));
 
 /// Maps with this prefix are pinned; the others hold the programs' constants.
@@ -40,6 +41,8 @@ pub(in crate::kernel) enum EmbeddedObject {
     Sockets,
     /// The same, for any kernel: verified in seconds, not in milliseconds.
     OldSockets,
+    /// The program that drivers run.
+    Devices,
 }
 
 /// What an object is told before it is loaded.
@@ -93,6 +96,7 @@ pub(in crate::kernel) fn load(
         EmbeddedObject::Packets => &PACKETS.0,
         EmbeddedObject::Sockets => &SOCKETS.0,
         EmbeddedObject::OldSockets => &OLD_SOCKETS.0,
+        EmbeddedObject::Devices => &DEVICES.0,
     };
     let mut open = ObjectBuilder::default().open_memory(bytes).map_err(|error| load_error(&error))?;
     apply_config(&mut open, config)?;

@@ -7,7 +7,7 @@ use std::ptr;
 
 use libbpf_sys::{
     BPF_FUNC_redirect_neigh, BPF_FUNC_redirect_peer, BPF_FUNC_ringbuf_reserve, BPF_MAP_TYPE_LPM_TRIE,
-    BPF_MAP_TYPE_LRU_HASH, BPF_MAP_TYPE_RINGBUF, BPF_PROG_TYPE_SCHED_CLS,
+    BPF_MAP_TYPE_LRU_HASH, BPF_MAP_TYPE_RINGBUF, BPF_PROG_TYPE_SCHED_CLS, BPF_PROG_TYPE_XDP, bpf_prog_type,
 };
 use nix::sched::{CloneFlags, unshare};
 
@@ -15,6 +15,9 @@ use super::sys::{self, Direction};
 
 /// Index of the loopback interface of a new network namespace.
 const LOOPBACK_INDEX: u32 = 1;
+/// Verdicts of linux/pkt_cls.h and linux/bpf.h: go on as if the program were not there.
+const TC_ACT_UNSPEC: i32 = -1;
+const XDP_PASS: i32 = 2;
 
 /// What was found. Each is `Ok`, or why not.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +34,8 @@ pub struct BpfSupport {
     pub redirect_neigh: Result<(), String>,
     /// TCX links (Linux 6.6); without them programs go on clsact queues.
     pub tcx: Result<(), String>,
+    /// XDP programs; whether the driver of a device runs them is for that device to say.
+    pub xdp: Result<(), String>,
     /// The kernel describes its types; nothing of ours needs it.
     pub btf: Result<(), String>,
 }
@@ -39,12 +44,15 @@ pub struct BpfSupport {
 #[must_use]
 pub fn probe() -> BpfSupport {
     BpfSupport {
-        programs: load_pass_program().map(drop).map_err(|error| explain(&error)),
+        programs: load_constant_program(BPF_PROG_TYPE_SCHED_CLS, TC_ACT_UNSPEC)
+            .map(drop)
+            .map_err(|error| explain(&error)),
         maps: probe_map(BPF_MAP_TYPE_LPM_TRIE).and_then(|()| probe_map(BPF_MAP_TYPE_LRU_HASH)),
         ring_buffer: probe_map(BPF_MAP_TYPE_RINGBUF).and_then(|()| probe_helper(BPF_FUNC_ringbuf_reserve)),
         redirect_peer: probe_helper(BPF_FUNC_redirect_peer),
         redirect_neigh: probe_helper(BPF_FUNC_redirect_neigh),
         tcx: probe_tcx().map_err(|error| explain(&error)),
+        xdp: load_constant_program(BPF_PROG_TYPE_XDP, XDP_PASS).map(drop).map_err(|error| explain(&error)),
         btf: match Path::new("/sys/kernel/btf/vmlinux").exists() {
             true => Ok(()),
             false => Err("the kernel has no /sys/kernel/btf/vmlinux".to_owned()),
@@ -58,19 +66,19 @@ pub(super) fn probe_tcx() -> io::Result<()> {
     std::thread::scope(|scope| {
         let attempt = scope.spawn(|| {
             unshare(CloneFlags::CLONE_NEWNET)?;
-            let program = load_pass_program()?;
+            let program = load_constant_program(BPF_PROG_TYPE_SCHED_CLS, TC_ACT_UNSPEC)?;
             sys::attach_tcx(program.as_fd(), LOOPBACK_INDEX, Direction::Ingress).map(drop)
         });
         attempt.join().unwrap_or_else(|_| Err(io::Error::other("the probing thread died")))
     })
 }
 
-/// Loads `return TC_ACT_UNSPEC`.
-fn load_pass_program() -> io::Result<OwnedFd> {
+/// Loads a program that returns a number.
+fn load_constant_program(program_type: bpf_prog_type, number: i32) -> io::Result<OwnedFd> {
     let set_result = libbpf_sys::bpf_insn {
-        // BPF_ALU64 | BPF_MOV | BPF_K: r0 = -1
+        // BPF_ALU64 | BPF_MOV | BPF_K: r0 = number
         code: 0xb7,
-        imm: -1,
+        imm: number,
         ..Default::default()
     };
     // BPF_JMP | BPF_EXIT
@@ -79,7 +87,7 @@ fn load_pass_program() -> io::Result<OwnedFd> {
     // SAFETY: two valid instructions, terminated strings, and null options outlive the call.
     let fd = unsafe {
         libbpf_sys::bpf_prog_load(
-            BPF_PROG_TYPE_SCHED_CLS,
+            program_type,
             c"sw_probe".as_ptr(),
             c"GPL".as_ptr(),
             instructions.as_ptr(),

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::ptr;
 
 use libbpf_sys::{
-    BPF_TC_EGRESS, BPF_TC_F_REPLACE, BPF_TC_INGRESS, BPF_TCX_EGRESS, BPF_TCX_INGRESS, bpf_tc_hook, bpf_tc_opts,
+    BPF_TC_EGRESS, BPF_TC_F_REPLACE, BPF_TC_INGRESS, BPF_TCX_EGRESS, BPF_TCX_INGRESS, BPF_XDP, bpf_tc_hook, bpf_tc_opts,
 };
 
 /// Handle and priority of our filter on a clsact queue: one per direction, so fixed
@@ -43,6 +43,22 @@ pub(super) fn attach_tcx(program: BorrowedFd<'_>, index: u32, direction: Directi
     };
     // SAFETY: both numbers are plain values; null options mean the defaults.
     let fd = unsafe { libbpf_sys::bpf_link_create(program.as_raw_fd(), signed(index)?, attach_type, ptr::null()) };
+    // SAFETY: on success the call returns a descriptor that nobody else owns.
+    check(fd).map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Has the driver of an interface run a program on what it receives, before the kernel makes a
+/// buffer for it.
+pub(super) fn attach_xdp(program: BorrowedFd<'_>, index: u32) -> io::Result<OwnedFd> {
+    /// `XDP_FLAGS_DRV_MODE` in linux/if_link.h: in the driver or not at all.
+    const IN_DRIVER: u32 = 1 << 2;
+    let options = libbpf_sys::bpf_link_create_opts {
+        sz: size_of::<libbpf_sys::bpf_link_create_opts>() as u64,
+        flags: IN_DRIVER,
+        ..Default::default()
+    };
+    // SAFETY: both numbers are plain values; the options are a filled struct that outlives the call.
+    let fd = unsafe { libbpf_sys::bpf_link_create(program.as_raw_fd(), signed(index)?, BPF_XDP, &options) };
     // SAFETY: on success the call returns a descriptor that nobody else owns.
     check(fd).map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
 }

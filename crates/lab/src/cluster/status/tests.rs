@@ -26,6 +26,7 @@ fn said(problems: &[&str], warnings: &[&str]) -> NodeStatus {
         endpoints: 12,
         blocks: Vec::new(),
         remote_nodes: 2,
+        xdp: None,
         pod_mtu_bytes: 1450,
         problems: owned(problems),
         warnings: owned(warnings),

@@ -3,6 +3,7 @@
 mod cluster;
 mod corner_cases;
 mod cost;
+mod devices;
 mod direct_return;
 mod outside;
 mod plan;

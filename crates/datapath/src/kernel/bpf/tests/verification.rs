@@ -60,9 +60,14 @@ fn every_program_loads_whatever_is_switched_on() {
     let with = packets(true);
     let old = sockets(EmbeddedObject::OldSockets).unwrap();
     let new = sockets(EmbeddedObject::Sockets);
-    println!("instructions looked at: packets {without}, with Services {with}; sockets {new:?}, for any kernel {old}");
+    let settings = FastPathConfig::default().settings();
+    let devices = load(EmbeddedObject::Devices, bytemuck::bytes_of(&settings).to_vec()).unwrap();
+    println!(
+        "instructions looked at: packets {without}, with Services {with}; sockets {new:?}, for any kernel {old}; devices \
+         {devices}"
+    );
     if takes_pointers() {
-        let all = with + new.unwrap();
+        let all = with + devices + new.unwrap();
         assert!(all <= MOST_VERIFIED, "{all}");
     }
 }

@@ -8,7 +8,7 @@ use seaway_model::abi::conntrack::{CONNTRACK_FORWARD, ConntrackEntry, ConntrackK
 use seaway_model::{MacAddress, abi};
 use seaway_services::plan::PlanChange;
 
-use super::super::super::{FastPathConfig, ServicePackets, ServiceTables};
+use super::super::super::{FastPathConfig, ServicePackets, ServiceTables, XdpChoice};
 use super::super::hand::{Node, Pod};
 use super::super::namespaces::Namespace;
 use super::plan::TARGET_PORT;
@@ -32,7 +32,8 @@ pub(super) enum Between {
 pub(super) struct Cluster {
     pub(super) nodes: [ServingNode; 2],
     pub(super) client: Namespace,
-    _hub: Namespace,
+    /// The link: a bridge, with a port for each.
+    pub(super) hub: Namespace,
 }
 
 pub(super) struct ServingNode {
@@ -63,7 +64,12 @@ pub(super) fn client(ipv4: bool) -> IpAddr {
 
 /// A cluster whose pods serve.
 pub(super) fn serving(between: Between) -> Cluster {
-    let cluster = Cluster::new(between);
+    serving_with(between, XdpChoice::Off)
+}
+
+/// The same, whose devices may run the XDP program.
+pub(super) fn serving_with(between: Between, xdp: XdpChoice) -> Cluster {
+    let cluster = Cluster::with(between, xdp);
     for node in &cluster.nodes {
         serve(&node.pod.namespace, SocketAddr::new(node.pod.ipv4.into(), TARGET_PORT));
         serve(&node.pod.namespace, SocketAddr::new(node.pod.ipv6.into(), TARGET_PORT));
@@ -78,12 +84,16 @@ impl Cluster {
     pub(super) const CLIENT: u8 = 9;
 
     pub(super) fn new(between: Between) -> Self {
+        Self::with(between, XdpChoice::Off)
+    }
+
+    pub(super) fn with(between: Between, xdp: XdpChoice) -> Self {
         let hub = Namespace::new();
         hub.ip("link add hub type bridge");
         hub.ip("link set hub up");
         let client = Namespace::new();
         plug(&hub, &client, Self::CLIENT);
-        let nodes = [1, 2].map(|number| ServingNode::new(&hub, number));
+        let nodes = [1, 2].map(|number| ServingNode::new(&hub, number, xdp));
         for node in &nodes {
             match between {
                 Between::Tunnel => node.join_by_tunnel(),
@@ -91,7 +101,7 @@ impl Cluster {
             }
             node.serve();
         }
-        Self { nodes, client, _hub: hub }
+        Self { nodes, client, hub }
     }
 
     /// Applies changes on both nodes, each with its own view of what is local.
@@ -110,17 +120,24 @@ impl Cluster {
 // === impl ServingNode ===
 
 impl ServingNode {
-    fn new(hub: &Namespace, number: u8) -> Self {
+    fn new(hub: &Namespace, number: u8, xdp: XdpChoice) -> Self {
         let node = Node::new();
         plug(hub, &node.namespace, number);
         let pod = node.add_pod(number, 1);
         let cgroup = Cgroup::new(&node.namespace);
         let serving = Self { node, pod, number, services: Arc::default(), cgroup };
-        serving.node.load(fast_path_config());
+        serving.reload(xdp);
         serving.node.attach(&serving.pod);
         let device = serving.node.namespace.index("eth0");
         serving.node.with(move |fast_path| fast_path.attach_underlay(device).unwrap());
         serving
+    }
+
+    /// Has another loader take over.
+    pub(super) fn reload(&self, xdp: XdpChoice) {
+        let mut config = fast_path_config();
+        config.services = config.services.map(|packets| ServicePackets { xdp, ..packets });
+        self.node.load(config);
     }
 
     fn peer(&self) -> u8 {

@@ -14,9 +14,6 @@ use super::plan::{NODE_PORT, TARGET_PORT, node_port};
 /// Runs of each kind; the median counts. Each is a call of its own, because within one the kernel
 /// hands the program the frame that its last run left.
 const RUNS: u16 = 2_001;
-/// Connections that are made before and used then.
-const KNOWN_PORT: u16 = 1_025;
-
 const TO_STACK: i32 = -1;
 const REDIRECT: i32 = 7;
 
@@ -42,6 +39,8 @@ fn median(serving: &ServingNode, kind: &Kind, frame: impl Fn(u16) -> PacketBuild
 
 fn measure(cluster: &Cluster, ipv4: bool) -> Vec<(&'static str, u32)> {
     let [near, far] = &cluster.nodes;
+    // Of the connection that is made before and used then.
+    let known_port = if ipv4 { 1_025 } else { 1_026 };
     near.apply(node_port("cost", &[near.sees(&near.pod, ipv4)]).build());
     let (device, link) = (near.node.namespace.index("eth0"), near.pod.index);
     let mac = near.node.namespace.mac("eth0");
@@ -62,13 +61,13 @@ fn measure(cluster: &Cluster, ipv4: bool) -> Vec<(&'static str, u32)> {
         median(near, &kinds[1], |_| outside(40_000, 22)),
         median(near, &kinds[2], |run| outside(2_000 + run, NODE_PORT).syn()),
         {
-            TestRun::new(Program::FromUnderlay, device, outside(KNOWN_PORT, NODE_PORT).syn().build())
+            TestRun::new(Program::FromUnderlay, device, outside(known_port, NODE_PORT).syn().build())
                 .execute(&near.node);
-            median(near, &kinds[3], |_| outside(KNOWN_PORT, NODE_PORT))
+            median(near, &kinds[3], |_| outside(known_port, NODE_PORT))
         },
         {
             // The client is hidden behind the node, under a port that the connection tells.
-            let port = near.port_towards(KNOWN_PORT);
+            let port = near.port_towards(known_port);
             median(near, &kinds[4], |_| inside(node(1, ipv4), port))
         },
     ];
