@@ -12,7 +12,7 @@ use seaway_dns::server::reply::{Arrival, Outcome, Workspace};
 use seaway_dns::server::{Counters, Server};
 use seaway_dns::wire::name::Place;
 use seaway_dns::wire::{Name, OwnedName, Response, query};
-use seaway_dns::zone::{Index, PodNames, ZoneSettings};
+use seaway_dns::zone::{ExternalZone, Index, PodNames, ZoneSettings};
 
 const LIMITS: CacheLimits =
     CacheLimits { octets: 1 << 20, positive_seconds: 3600, negative_seconds: 30, stale_seconds: 600 };
@@ -24,6 +24,12 @@ fn server() -> Server {
         pods: PodNames::Insecure,
         endpoint_pod_names: false,
         servers: vec![[10, 96, 0, 10].into()],
+        cluster_set: OwnedName::parse("clusterset.local").ok(),
+        external: vec![ExternalZone {
+            name: OwnedName::parse("example.net").unwrap(),
+            headless: true,
+            fall_through: false,
+        }],
     };
     let index = Arc::new(Index::new(settings));
     let rules = Rules {

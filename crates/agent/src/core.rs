@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use prometheus_client::registry::Registry;
 use seaway_datapath::Datapath;
 use seaway_model::agent_api::{Answer, NodeStatus, Request};
-use seaway_model::{ServiceChange, Snapshot};
+use seaway_model::feed::Interest;
+use seaway_model::{NameChange, PodChange, ServiceChange, Snapshot};
 use seaway_runtime::Introspect;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -210,6 +211,31 @@ impl Handle {
         if let Some(services) = &self.services {
             services.changes(changes).await;
         }
+    }
+
+    /// What followers of the feed ask for beside what it always tells.
+    pub(crate) fn demand(&self) -> watch::Receiver<Interest> {
+        self.feed.demand()
+    }
+
+    /// Forgets what no follower asks for any more, and tells what they ask for.
+    pub(crate) fn forget_unwanted(&self) -> Interest {
+        self.feed.forget_unwanted()
+    }
+
+    /// Hands on what the watch of all pods told.
+    pub fn pod_changes(&self, changes: Vec<PodChange>) {
+        self.feed.pods(changes);
+    }
+
+    /// A watch of imports, Gateways and routes begins.
+    pub fn begin_names(&self, watched: Interest) {
+        self.feed.begin_names(watched);
+    }
+
+    /// Hands on what that watch told.
+    pub fn name_changes(&self, changes: Vec<NameChange>) {
+        self.feed.names(changes);
     }
 
     /// Ranges of Service addresses, as the API has them.

@@ -30,6 +30,7 @@ use crate::AgentError;
 use crate::core::{Core, Parts};
 use crate::decide::Settings;
 use crate::io::cluster::{Pens, follow};
+use crate::io::demand::follow_demand;
 use crate::io::host::{KernelHost, ephemeral_ports};
 use crate::io::services::{follow_service_ranges, follow_services, tell_service_notices};
 use crate::services::ServiceParts;
@@ -79,6 +80,7 @@ pub async fn run(config: AgentConfig, shutdown: CancellationToken) -> Result<(),
             watch_service_ranges(&cluster, config.service_cidrs.clone()),
             handle.clone(),
         )),
+        tokio::spawn(follow_demand(cluster.clone(), handle.clone())),
     ];
     let notices = handle.service_notices();
     let notices =

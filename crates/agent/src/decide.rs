@@ -49,6 +49,8 @@ pub enum Input {
     Watch(Vec<Failure>),
     /// What is wrong with following Services, or with single ones.
     ServiceWatch(Vec<Failure>),
+    /// What is wrong with following what only DNS needs, or with single objects of it.
+    NameWatch(Vec<Failure>),
     /// What the data path of Services does not take.
     ServiceTroubles(Vec<Failure>),
     /// Answer to [`Action::FindUnderlay`].
@@ -286,6 +288,7 @@ enum Readiness {
 struct Troubles {
     watch: Vec<Failure>,
     service_watch: Vec<Failure>,
+    name_watch: Vec<Failure>,
     services: Vec<Failure>,
     underlay: Option<Failure>,
     apply: Option<Failure>,
@@ -332,6 +335,7 @@ impl State {
             Input::Snapshot(snapshot) => self.take_snapshot(&snapshot, now, &mut actions),
             Input::Watch(failures) => self.troubles.watch = failures,
             Input::ServiceWatch(failures) => self.troubles.service_watch = failures,
+            Input::NameWatch(failures) => self.troubles.name_watch = failures,
             Input::ServiceTroubles(failures) => self.troubles.services = failures,
             Input::Underlay(outcome) => self.take_underlay(outcome, now, &mut actions),
             Input::PathMtus(outcome) => self.take_path_mtus(outcome, now, &mut actions),
@@ -394,7 +398,7 @@ impl State {
                 None => actions.push(reply(id, Err(not_ready("the cluster's objects")))),
             },
             // The shell streams by itself, and Services have a thread of their own.
-            Request::Monitor | Request::Follow { .. } | Request::Services { .. } => {
+            Request::Monitor | Request::Follow(_) | Request::Services { .. } => {
                 let problem = "it is not decided here".to_owned();
                 actions.push(reply(id, Err(agent_failure(&AgentError::RequestMalformed { problem }))));
             }

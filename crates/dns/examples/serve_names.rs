@@ -72,6 +72,7 @@ fn slice(number: u32, endpoints: u32) -> EndpointSlice {
         node_hints: Vec::new(),
     };
     EndpointSlice {
+        imported: None,
         service: Some(format!("svc-{number}")),
         address_type: AddressType::IPv4,
         ports: vec![EndpointPort {

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use seaway_model::agent_api::AGENT_SOCKET;
 use seaway_runtime::admin;
-use seaway_runtime::config::{DnsConfig, DnsPods, DnsPolicy, DnsTransport, DnsUpstream};
+use seaway_runtime::config::{DnsConfig, DnsExternalZone, DnsPods, DnsPolicy, DnsTransport, DnsUpstream};
 use seaway_runtime::shutdown::CancellationToken;
 use tokio::runtime::Handle;
 
@@ -34,20 +34,18 @@ use crate::server::socket::{Listening, host_addresses};
 use crate::server::stream::Streams;
 use crate::server::{Server, Shard};
 use crate::wire::OwnedName;
-use crate::zone::{Builder, Index, PodNames, ZoneSettings};
+use crate::zone::{Builder, ExternalZone, Index, PodNames, ZoneSettings};
 
+pub mod ready;
 pub mod resolv_conf;
+
+pub use ready::probe;
 
 /// Name of the file with the names of the cluster, in the run directory.
 const STATE_FILE: &str = seaway_model::feed::NAMES_FILE;
 
-/// Says that this server is ready, and not the one it replaces on the same addresses:
-/// a file in a directory that no other container sees.
-const READY_FILE: &str = "/run/seaway-dns/ready";
-
-/// Pause before the admin address is tried again, and between looks at whether all is known.
+/// Pause before the admin address is tried again.
 const ADMIN_RETRY: Duration = Duration::from_millis(500);
-const READY_CHECK: Duration = Duration::from_millis(20);
 
 /// A worker that lived shorter than this is started again after a pause.
 const WORKER_PAUSE: Duration = Duration::from_millis(500);
@@ -125,12 +123,6 @@ pub async fn work(config: DnsConfig, path: &Path, stop: CancellationToken) -> Re
     serve(config, listening, shards, stop).await
 }
 
-/// Whether the server of this container is ready: its worker says so by a file.
-#[must_use]
-pub fn probe() -> bool {
-    Path::new(READY_FILE).exists()
-}
-
 /// Serves with sockets that are open.
 ///
 /// # Errors
@@ -159,10 +151,9 @@ pub async fn serve_filled(
     let parts = parts(&config, &own)?;
     let socket = config.run.join(AGENT_SOCKET.rsplit('/').next().unwrap_or_default());
     let state = config.run.join(STATE_FILE);
-    let all_pods = config.plain.pods == DnsPods::Verified;
     let mut builder = Builder::new(Arc::clone(&parts.index));
     fill(&mut builder);
-    let mut follower = Follower::new(socket, state, builder, all_pods);
+    let mut follower = Follower::new(socket, state, builder);
     follower.restore();
     let feed = follower.status();
     let following = tokio::spawn(follower.run(stop.clone()));
@@ -182,9 +173,11 @@ pub async fn serve_filled(
             tokio::spawn(Arc::clone(&streams_server).accept(listener, Some(tls.clone()), stop.clone()));
         }
     }
-    let watched = Arc::new(Watched { server: Arc::clone(&parts.server), feed, counters });
+    let watched = Arc::new(Watched { server: Arc::clone(&parts.server), feed: Arc::clone(&feed), counters });
     tracing::info!(addresses = ?own, shards, domain = %parts.index.settings.domain, "serving DNS");
-    tokio::spawn(tell_ready(Arc::clone(&parts.index), stop.clone()));
+    let unready_after = Some(config.plain.unready_after_seconds).filter(|seconds| *seconds > 0);
+    let unready_after = unready_after.map(|seconds| Duration::from_secs(seconds.into()));
+    tokio::spawn(ready::tell(Arc::clone(&parts.index), Arc::clone(&feed), unready_after, stop.clone()));
     tokio::spawn(serve_admin(config.plain.admin, watched, stop.clone()));
     stop.cancelled().await;
     let _ = following.await;
@@ -209,20 +202,6 @@ async fn serve_admin(address: SocketAddr, watched: Arc<Watched>, stop: Cancellat
             () = tokio::time::sleep(ADMIN_RETRY) => {}
             () = stop.cancelled() => {}
         }
-    }
-}
-
-/// Writes the file that says so once everything is known.
-async fn tell_ready(index: Arc<Index>, stop: CancellationToken) {
-    let path = Path::new(READY_FILE);
-    if !path.parent().is_some_and(Path::is_dir) {
-        return;
-    }
-    while !index.is_synced() && !stop.is_cancelled() {
-        tokio::time::sleep(READY_CHECK).await;
-    }
-    if let Err(error) = std::fs::write(path, "") {
-        tracing::warn!(%error, path = READY_FILE, "cannot say that DNS is ready");
     }
 }
 
@@ -313,6 +292,11 @@ fn parts(config: &DnsConfig, own: &[SocketAddr]) -> Result<Parts, DnsError> {
         } else {
             plain.service_addresses.clone()
         },
+        cluster_set: match plain.cluster_set_domain.as_str() {
+            "" => None,
+            domain => Some(name("dns.clusterSetDomain", domain)?),
+        },
+        external: plain.external_zones.iter().map(external_zone).collect::<Result<_, _>>()?,
     }));
     let limits = CacheLimits {
         octets: plain.cache.max_bytes,
@@ -384,6 +368,12 @@ fn upstream(configured: &DnsUpstream) -> Upstream {
         DnsTransport::Tls(name) => Transport::Tls(name.clone()),
     };
     Upstream::new(configured.address, transport)
+}
+
+fn external_zone(configured: &DnsExternalZone) -> Result<ExternalZone, DnsError> {
+    let DnsExternalZone { name: domain, headless, fall_through } = configured;
+    let name = name("dns.externalZones", domain)?;
+    Ok(ExternalZone { name, headless: *headless, fall_through: *fall_through })
 }
 
 fn name(field: &'static str, text: &str) -> Result<OwnedName, DnsError> {

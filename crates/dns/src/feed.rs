@@ -31,6 +31,7 @@ pub struct FeedStatus {
     connected: AtomicBool,
     changes: AtomicU64,
     connections: AtomicU64,
+    lost: AtomicBool,
 }
 
 /// Follows the agent.
@@ -39,7 +40,6 @@ pub struct Follower {
     socket: PathBuf,
     state: PathBuf,
     builder: Builder,
-    all_pods: bool,
     status: Arc<FeedStatus>,
     saved_at: Instant,
     unsaved: bool,
@@ -54,6 +54,17 @@ impl FeedStatus {
         self.connected.load(Ordering::Relaxed)
     }
 
+    /// Whether it was away for longer than is put up with.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    /// Sets that.
+    pub fn set_lost(&self, lost: bool) {
+        self.lost.store(lost, Ordering::Relaxed);
+    }
+
     /// Changes taken in, and connections made.
     #[must_use]
     pub fn counts(&self) -> (u64, u64) {
@@ -66,9 +77,9 @@ impl FeedStatus {
 impl Follower {
     /// Follows the agent at `socket`, and keeps what it tells in the file `state`.
     #[must_use]
-    pub fn new(socket: PathBuf, state: PathBuf, builder: Builder, all_pods: bool) -> Self {
+    pub fn new(socket: PathBuf, state: PathBuf, builder: Builder) -> Self {
         let status = Arc::new(FeedStatus::default());
-        Self { socket, state, builder, all_pods, status, saved_at: Instant::now(), unsaved: false }
+        Self { socket, state, builder, status, saved_at: Instant::now(), unsaved: false }
     }
 
     /// What it did.
@@ -114,7 +125,7 @@ impl Follower {
 
     async fn follow(&mut self, pause: &mut Duration) -> std::io::Result<()> {
         let mut stream = UnixStream::connect(&self.socket).await?;
-        let request = serde_json::to_vec(&Request::Follow { all_pods: self.all_pods })?;
+        let request = serde_json::to_vec(&Request::Follow(self.builder.interest()))?;
         stream.write_all(&request).await?;
         stream.shutdown().await?;
         let mut lines = BufReader::with_capacity(1 << 16, stream);

@@ -53,8 +53,10 @@ impl Watched {
 
 impl Introspect for Watched {
     fn problems(&self) -> Vec<String> {
-        let synced = self.server.resolver.index.is_synced();
-        if synced { Vec::new() } else { vec!["the agent has not told everything yet".to_owned()] }
+        let unknown = !self.server.resolver.index.is_synced();
+        let unknown = unknown.then(|| "the agent has not told everything yet".to_owned());
+        let lost = self.feed.is_lost().then(|| "the agent is away for longer than dns.unreadyAfterSeconds".to_owned());
+        unknown.into_iter().chain(lost).collect()
     }
 
     fn state(&self) -> serde_json::Value {
@@ -63,6 +65,9 @@ impl Introspect for Watched {
             "synced": self.server.resolver.index.is_synced(),
             "following": self.feed.is_connected(),
             "services": self.server.resolver.index.services(),
+            "imports": self.server.resolver.index.more_names().0,
+            "namesOutside": self.server.resolver.index.more_names().1,
+            "contestedNames": &*self.server.resolver.index.contested(),
             "cacheEntries": entries,
             "cacheBytes": bytes,
         })
@@ -96,11 +101,16 @@ impl Collector for Exported {
             let counter = ConstCounter::new(value);
             counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)?;
         }
-        let gauges: [(&str, &str, u64); 5] = [
+        let index = &watched.server.resolver.index;
+        let (imports, names) = index.more_names();
+        let gauges: [(&str, &str, u64); 8] = [
             ("coredns_cache_entries", "Answers kept", entries as u64),
             ("seaway_dns_cache_bytes", "Memory of the answers kept", bytes),
-            ("seaway_dns_services", "Services known", watched.server.resolver.index.services() as u64),
-            ("seaway_dns_synced", "Everything was told once", u64::from(watched.server.resolver.index.is_synced())),
+            ("seaway_dns_services", "Services known", index.services() as u64),
+            ("seaway_dns_imports", "Services of other clusters known", imports as u64),
+            ("seaway_dns_names_outside", "Names in zones for addresses outside", names as u64),
+            ("seaway_dns_contested_names", "Names that several objects ask for", index.contested().len() as u64),
+            ("seaway_dns_synced", "Everything was told once", u64::from(index.is_synced())),
             ("seaway_dns_following", "The agent is there", u64::from(watched.feed.is_connected())),
         ];
         for (name, help, value) in gauges {

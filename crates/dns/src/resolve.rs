@@ -168,15 +168,19 @@ impl Resolver {
         response: &mut Response<'_>,
     ) -> Step {
         let query = asking.query;
-        if let Some(before) = name.below(&self.index.settings.domain) {
+        if let Some((zone, before)) = self.index.zone_of(name) {
             let asked = Asked { name, before, kind: query.kind, place };
-            let outcome = self.index.answer(asked, scratch, response);
-            if place == Place::QUESTION {
+            let outcome = self.index.answer_in(zone, asked, scratch, response);
+            let elsewhere = outcome == Outcome::NameError && self.index.falls_through(zone);
+            if place == Place::QUESTION && !elsewhere {
                 response.set_authoritative();
             }
             match outcome {
                 Outcome::Answered => {}
                 Outcome::NoData => self.index.push_negative(asked, response),
+                Outcome::NameError if elsewhere => {
+                    return Step::Decided(self.elsewhere(asking, name, place, response));
+                }
                 Outcome::NameError => return Step::Missing,
                 Outcome::Unknown => {
                     response.restart(query.question.len());
@@ -282,10 +286,10 @@ impl Resolver {
         longest.map(|(_, group)| *group).or(self.rules.default_group)
     }
 
-    /// Writes that a name of the cluster's zone does not exist, or has no such record.
+    /// Writes that a name of a zone of ours does not exist, or has no such record.
     fn deny(&self, name: &Name, place: Place, kind: u16, rcode: u8, response: &mut Response<'_>) {
         response.set_rcode(rcode);
-        if let Some(before) = name.below(&self.index.settings.domain) {
+        if let Some((_, before)) = self.index.zone_of(name) {
             self.index.push_negative(Asked { name, before, kind, place }, response);
         }
     }

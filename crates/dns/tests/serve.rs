@@ -72,7 +72,7 @@ fn agent(run: &tempfile::TempDir) -> JoinHandle<()> {
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut request = String::new();
             stream.read_to_string(&mut request).await.unwrap();
-            assert_eq!(request, r#"{"verb":"follow","all_pods":false}"#);
+            assert_eq!(request, r#"{"verb":"follow","allPods":false,"imports":true,"gateways":false}"#);
             stream.write_all(TOLD.replace('\n', "").as_bytes()).await.unwrap();
             stream.write_all(b"\n").await.unwrap();
             tokio::spawn(async move {

@@ -1,5 +1,6 @@
 //! From objects of the API to the model, naming the field that is wrong.
 
+mod names;
 mod services;
 
 use std::net::IpAddr;
@@ -8,7 +9,7 @@ use ipnet::IpNet;
 use k8s_openapi::api::core::v1 as core;
 use kube::ResourceExt;
 use seaway_model::labels::{Operator, Requirement};
-use seaway_model::{Encapsulation, IpBlock, IpPool, LabelSelector, Node, NodeName, Pod, PodRef};
+use seaway_model::{Encapsulation, IpBlock, IpPool, LabelSelector, Labels, Node, NodeName, Pod, PodRef};
 
 use crate::InvalidObject;
 use crate::blocks::block_name;
@@ -16,6 +17,7 @@ use crate::resources::{
     DEFAULT_IPV4_BLOCK, DEFAULT_IPV6_BLOCK, EncapsulationMode, IPBlock, IPPool, Selector, SelectorOperator,
 };
 
+pub(crate) use names::{gateway, grpc_route, http_route, import, tls_route};
 pub(crate) use services::{service, service_ranges, slice};
 
 pub(crate) fn pool(object: &IPPool) -> Result<IpPool, InvalidObject> {
@@ -77,10 +79,27 @@ pub(crate) fn pod(object: &core::Pod) -> (PodRef, Pod) {
         uid: object.uid().unwrap_or_default(),
         labels: object.labels().clone(),
         node: spec.and_then(|spec| spec.node_name.clone()).map(NodeName),
-        addresses: ips.filter_map(|ip| ip.ip.parse::<IpAddr>().ok()).collect(),
+        addresses: if has_ended(object) {
+            Vec::new()
+        } else {
+            ips.filter_map(|ip| ip.ip.parse::<IpAddr>().ok()).collect()
+        },
         host_network: spec.and_then(|spec| spec.host_network).unwrap_or(false),
     };
     (reference, pod)
+}
+
+/// Whether all its containers ended for good. The object still names its addresses then, but another
+/// pod may have them by now.
+fn has_ended(object: &core::Pod) -> bool {
+    let phase = object.status.as_ref().and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
+}
+
+/// A pod of any node, reduced to who has which address.
+pub(crate) fn address_holder(object: &core::Pod) -> (PodRef, Pod) {
+    let (reference, pod) = pod(object);
+    (reference, Pod { uid: String::new(), labels: Labels::new(), ..pod })
 }
 
 fn range(kind: &'static str, name: String, field: &'static str, text: &str) -> Result<IpNet, InvalidObject> {

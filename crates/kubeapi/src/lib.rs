@@ -26,5 +26,6 @@ pub use lease::{Lease, LeaseTimes};
 pub use nodes::{AGENT_NOT_READY_TAINT, NodeWriter};
 pub use pools::{PoolUsage, Pools};
 pub use watch::{
-    PodScope, ServiceRanges, ServiceWatch, SnapshotWatch, WatchHealth, watch, watch_service_ranges, watch_services,
+    NameKinds, NameWatch, PodScope, PodWatch, ServiceRanges, ServiceWatch, SnapshotWatch, WatchHealth, watch,
+    watch_names, watch_pods, watch_service_ranges, watch_services,
 };

@@ -11,6 +11,10 @@
 //! Objects are stripped to what the model holds as they arrive. When the API
 //! is gone the last snapshot stays; when it is back the lists replace it.
 
+mod batches;
+mod known;
+mod names;
+mod pods;
 mod service_ranges;
 mod services;
 mod store;
@@ -27,6 +31,8 @@ use tokio::time::Instant;
 use crate::{Cluster, InvalidObject};
 use store::Store;
 
+pub use names::{NameKinds, NameWatch, watch_names};
+pub use pods::{PodWatch, watch_pods};
 pub use service_ranges::{ServiceRanges, watch_service_ranges};
 pub use services::{ServiceWatch, watch_services};
 

@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::feed::FeedChange;
+use crate::feed::{FeedChange, Interest};
 use crate::ids::{ContainerId, InterfaceName, MacAddress, NodeName, PodRef};
 use crate::service::{Protocol, ServiceRef};
 
@@ -55,11 +55,7 @@ pub enum Request {
     Monitor,
     /// Stream what the agent knows of Services, endpoints, pods, namespaces and nodes, and
     /// how it changes: see [`crate::feed`].
-    Follow {
-        /// All pods of the cluster, not only those of this node.
-        #[serde(default)]
-        all_pods: bool,
-    },
+    Follow(Interest),
     /// What Services mean on this node.
     Services {
         /// What exactly.

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{NodeName, PodRef};
+use crate::names::{Gateway, GatewayRef, NameChange, Route, RouteRef, ServiceImport};
 use crate::service::{EndpointSlice, Service, ServiceRef, SliceRef};
 use crate::snapshot::{Namespace, Node, Pod};
 
@@ -45,8 +46,8 @@ pub enum FeedChange {
         /// What it is now.
         now: Option<Arc<EndpointSlice>>,
     },
-    /// A pod was made or changed; without one: deleted. Those of this node, or all
-    /// for a follower that asked for all.
+    /// A pod was made or changed; without one: deleted. Those of this node, and for a follower
+    /// that asked for all pods those of others, with their addresses and node alone.
     Pod {
         /// Which.
         of: PodRef,
@@ -67,8 +68,61 @@ pub enum FeedChange {
         /// What it is now.
         now: Option<Arc<Node>>,
     },
-    /// Everything that exists has been told once.
+    /// A Service of other clusters was made or changed; without one: deleted. For followers that
+    /// asked for imports.
+    Import {
+        /// Which.
+        of: ServiceRef,
+        /// What it is now.
+        now: Option<Arc<ServiceImport>>,
+    },
+    /// A Gateway was made or changed; without one: deleted. For followers that asked for Gateways.
+    Gateway {
+        /// Which.
+        of: GatewayRef,
+        /// What it is now.
+        now: Option<Arc<Gateway>>,
+    },
+    /// A route of a Gateway was made or changed; without one: deleted. For those followers, too.
+    Route {
+        /// Which.
+        of: RouteRef,
+        /// What it is now.
+        now: Option<Arc<Route>>,
+    },
+    /// Everything that exists has been told once, but for imports, Gateways and routes.
     Synced,
+    /// All of those that the follower asked for have been told once, too. A kind that the
+    /// cluster does not have is told with this.
+    SyncedNames,
+}
+
+/// What a follower wants to be told beside what all are told. The agent watches it only while
+/// somebody asks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Interest {
+    /// All pods of the cluster, not only those of this node.
+    #[serde(alias = "all_pods")]
+    pub all_pods: bool,
+    /// Services of other clusters.
+    pub imports: bool,
+    /// Gateways and their routes.
+    pub gateways: bool,
+}
+
+// === impl Interest ===
+
+impl Interest {
+    /// What either wants.
+    #[must_use]
+    pub fn or(self, other: Interest) -> Interest {
+        Interest {
+            all_pods: self.all_pods || other.all_pods,
+            imports: self.imports || other.imports,
+            gateways: self.gateways || other.gateways,
+        }
+    }
 }
 
 // === impl FeedChange ===
@@ -83,6 +137,18 @@ impl FeedChange {
             ServiceChange::Service { of, now } => Some(FeedChange::Service { of, now }),
             ServiceChange::Slice { of, now } => Some(FeedChange::Slice { of, now }),
             ServiceChange::Synced => None,
+        }
+    }
+
+    /// What a change of the watch of imports, Gateways and routes is in the feed, as
+    /// [`FeedChange::of_service`] does.
+    #[must_use]
+    pub fn of_name(change: NameChange) -> Option<FeedChange> {
+        match change {
+            NameChange::Import { of, now } => Some(FeedChange::Import { of, now }),
+            NameChange::Gateway { of, now } => Some(FeedChange::Gateway { of, now }),
+            NameChange::Route { of, now } => Some(FeedChange::Route { of, now }),
+            NameChange::Synced => None,
         }
     }
 }

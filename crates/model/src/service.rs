@@ -107,7 +107,8 @@ pub struct Service {
     /// `spec.externalName`.
     pub external_name: Option<String>,
     /// Labels `service.kubernetes.io/…` and annotations of domains we read (`seaway.dev/…`,
-    /// `service.cilium.io/…`, `service.kubernetes.io/…`); all others are left out.
+    /// `service.cilium.io/…`, `service.kubernetes.io/…`, `external-dns.alpha.kubernetes.io/…`); all
+    /// others are left out.
     pub labels: Labels,
     /// See `labels`.
     pub annotations: Labels,
@@ -216,6 +217,19 @@ pub struct EndpointSlice {
     /// annotation `endpoints.kubernetes.io/last-change-trigger-time`.
     #[serde(default)]
     pub changed_at_milliseconds: Option<i64>,
+    /// Of a Service of another cluster (KEP-1645); may be set beside `service`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imported: Option<Box<ImportedSlice>>,
+}
+
+/// Where the endpoints of an imported Service come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ImportedSlice {
+    /// Label `multicluster.kubernetes.io/service-name`: the import, in the slice's namespace.
+    pub service: String,
+    /// Label `multicluster.kubernetes.io/source-cluster`: the cluster's id; empty when it is not told.
+    pub cluster: String,
 }
 
 /// One port of a slice.

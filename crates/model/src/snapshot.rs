@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -74,4 +75,19 @@ impl Node {
     pub fn address_like(&self, like: &IpAddr) -> Option<IpAddr> {
         self.addresses.iter().copied().find(|a| a.is_ipv4() == like.is_ipv4())
     }
+}
+
+/// Something changed among all pods of the cluster. A stream of them begins with everything there
+/// is, then [`PodChange::Synced`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PodChange {
+    /// A pod was made or changed; without one: deleted. Of each its node and addresses alone.
+    Pod {
+        /// Which.
+        of: PodRef,
+        /// What it is now.
+        now: Option<Arc<Pod>>,
+    },
+    /// Everything that exists has been told once.
+    Synced,
 }

@@ -20,7 +20,7 @@ mod raw;
 mod tests;
 mod validate;
 
-pub use dns::{DnsCache, DnsConfig, DnsPods, DnsPolicy, DnsTls, DnsTransport, DnsUpstream, RawDns};
+pub use dns::{DnsCache, DnsConfig, DnsExternalZone, DnsPods, DnsPolicy, DnsTls, DnsTransport, DnsUpstream, RawDns};
 pub use error::{ConfigError, InvalidField};
 pub use raw::{RawConfig, load};
 

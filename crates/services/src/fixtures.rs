@@ -175,6 +175,7 @@ pub(crate) fn slice_with_ports(
         app_protocol: None,
     };
     let now = EndpointSlice {
+        imported: None,
         changed_at_milliseconds: None,
         service: Some(of.into()),
         address_type: if ipv4 { AddressType::IPv4 } else { AddressType::IPv6 },

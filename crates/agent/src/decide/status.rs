@@ -128,6 +128,7 @@ impl Troubles {
             .chain(&self.apply)
             .chain(&self.watch)
             .chain(&self.service_watch)
+            .chain(&self.name_watch)
             .chain(&self.services)
             .chain(&self.plan)
             .chain(&self.addresses)

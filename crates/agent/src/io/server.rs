@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use seaway_model::agent_api::{Answer, DropEvent, Failure, Request};
+use seaway_model::feed::Interest;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
@@ -99,7 +100,7 @@ async fn converse(mut stream: UnixStream, desk: &Desk) {
     };
     match serde_json::from_slice(&text) {
         Ok(Request::Monitor) => monitor(stream, desk).await,
-        Ok(Request::Follow { .. }) => follow(stream, &desk.feed).await,
+        Ok(Request::Follow(interest)) => follow(stream, &desk.feed, interest).await,
         Ok(Request::Services { question }) => {
             let answer = match &desk.services {
                 Some(services) => services.ask(question).await,
@@ -166,9 +167,9 @@ async fn monitor(mut stream: UnixStream, desk: &Desk) {
 
 /// Tells everything, then every change, until the follower leaves. One that is too slow for the
 /// changes begins again.
-async fn follow(mut stream: UnixStream, feed: &Feed) {
+async fn follow(mut stream: UnixStream, feed: &Feed, interest: Interest) {
     loop {
-        let mut following = feed.follow();
+        let mut following = feed.follow(interest);
         for changes in std::mem::take(&mut following.beginning) {
             if !say(&mut stream, &Answer::Changes { changes }).await {
                 return;
@@ -176,12 +177,12 @@ async fn follow(mut stream: UnixStream, feed: &Feed) {
         }
         loop {
             let told = tokio::select! {
-                told = following.batches.recv() => told,
+                told = following.next() => told,
                 () = client_left(&stream) => return,
             };
             match told {
                 Ok(changes) => {
-                    if !say(&mut stream, &Answer::Changes { changes: changes.to_vec() }).await {
+                    if !say(&mut stream, &Answer::Changes { changes }).await {
                         return;
                     }
                 }

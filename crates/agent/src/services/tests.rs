@@ -84,6 +84,7 @@ fn service(name: &str, address: &str, health_port: Option<u16>) -> [ServiceChang
         node_hints: Vec::new(),
     };
     let slice = EndpointSlice {
+        imported: None,
         changed_at_milliseconds: None,
         service: Some(name.to_owned()),
         address_type: AddressType::IPv4,

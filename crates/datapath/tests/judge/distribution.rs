@@ -102,6 +102,7 @@ fn service(spread: &Spread) -> Vec<ServiceChange> {
         endpoint
     };
     let slice = EndpointSlice {
+        imported: None,
         service: Some(of.name.clone()),
         address_type: seaway_model::service::AddressType::IPv4,
         ports: vec![seaway_model::service::EndpointPort {

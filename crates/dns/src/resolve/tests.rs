@@ -5,7 +5,7 @@ use crate::forward::tests::LIMITS;
 use crate::wire::query;
 use crate::zone::tests::judge::{Told, question, settings, told};
 use crate::zone::tests::{begin, external, service, tell_namespace, tell_pod, tell_service};
-use crate::zone::{Builder, PodNames};
+use crate::zone::{Builder, ExternalZone, PodNames};
 
 const POD: &str = "10.1.0.5";
 
@@ -181,4 +181,55 @@ fn a_service_may_be_called_like_a_top_level_domain() {
     let resolver = resolver(vec![tell_namespace("example"), tell_service("example/com", service(&["10.0.0.7"], &[]))]);
     assert_eq!(answer(&resolver, POD, "com.example.svc.cluster.local.", "A").data(), ["A 10.0.0.7"]);
     assert_eq!(asked(&resolver, POD, "www.example.com.").0, "www.example.com.");
+}
+
+#[test]
+fn other_classes_are_refused_also_when_the_name_is_in_the_cache() {
+    let resolver = resolver(Vec::new());
+    known(&resolver, "example.org", 0);
+    let mut octets = question("example.org.", "A");
+    let last = octets.len() - 1;
+    octets[last] = 3;
+    let mut asked = Name::root();
+    let query = query::read(&octets, &mut asked).unwrap();
+    let mut buffer = [0; 512];
+    let mut response = Response::new(&mut buffer, 512, &query);
+    let client = POD.parse().unwrap();
+    let asking = Asking { query: &query, name: &asked, client, now_millis: 1000, fresh: None };
+    assert!(matches!(resolver.resolve(&asking, &mut Scratch::default(), &mut response), Decision::Reply));
+    assert_eq!(told(response.finish(None)).rcode, "REFUSED");
+}
+
+#[test]
+fn an_address_that_changed_hands_walks_the_list_of_its_new_pod() {
+    let old = "api.github.com.shop.svc.cluster.local.";
+    let resolver = resolver(vec![tell_namespace("bank"), tell_pod("bank/next", POD, "n1")]);
+    assert!(answer(&resolver, POD, old, "A").is_nxdomain(), "the pod of that namespace is gone");
+    assert_eq!(asked(&resolver, POD, "api.github.com.bank.svc.cluster.local.").0, "api.github.com.");
+}
+
+#[test]
+fn names_outside_are_ours_or_fall_through() {
+    let zone = |fall_through| {
+        let mut settings = settings();
+        let name = OwnedName::parse("example.org").unwrap();
+        settings.external = vec![ExternalZone { name, headless: false, fall_through }];
+        let index = Arc::new(Index::new(settings));
+        let mut web = service(&["10.0.0.1"], &[]);
+        web.external_ips = vec!["192.0.2.1".parse().unwrap()];
+        let facts = [begin(), tell_namespace("shop"), tell_service("shop/web", web), FeedChange::Synced];
+        Builder::new(Arc::clone(&index)).apply(facts.into_iter().chain([FeedChange::SyncedNames]));
+        Resolver { index, ..resolver(Vec::new()) }
+    };
+    let (ours, open) = (zone(false), zone(true));
+    for resolver in [&ours, &open] {
+        assert_eq!(answer(resolver, POD, "web.shop.example.org.", "A").data(), ["A 192.0.2.1"]);
+        assert!(answer(resolver, POD, "web.shop.example.org.", "AAAA").is_nodata());
+    }
+    let denied = answer(&ours, POD, "www.example.org.", "A");
+    assert!(denied.is_nxdomain(), "{denied:?}");
+    assert!(denied.authority[0].starts_with("example.org 5 SOA "), "{denied:?}");
+    assert_eq!(asked(&open, POD, "www.example.org.").0, "www.example.org.");
+    known(&open, "www.example.org", 0);
+    assert_eq!(answer(&open, POD, "www.example.org.", "A").data(), ["A 192.0.2.1"], "of the upstream");
 }

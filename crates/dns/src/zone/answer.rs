@@ -107,7 +107,7 @@ impl Index {
         response.push(section, Owner::At(domain), kind::SOA, ttl, &data);
     }
 
-    fn apex(&self, asked: Asked<'_>, response: &mut Response<'_>) -> Outcome {
+    pub(super) fn apex(&self, asked: Asked<'_>, response: &mut Response<'_>) -> Outcome {
         match asked.kind {
             kind::SOA => self.push_soa(asked, Section::Answer, response),
             kind::NS => {
@@ -125,7 +125,7 @@ impl Index {
         Outcome::Answered
     }
 
-    fn name_server(&self, asked: Asked<'_>, response: &mut Response<'_>) -> Outcome {
+    pub(super) fn name_server(&self, asked: Asked<'_>, response: &mut Response<'_>) -> Outcome {
         let servers = self.settings.servers.iter().copied();
         push_addresses(servers, asked, self.settings.ttl_seconds, 0, response)
     }
@@ -150,17 +150,18 @@ impl Index {
     ) -> Outcome {
         let Some(spec) = records.spec.as_deref() else { return Outcome::NameError };
         scratch.rotation = scratch.rotation.wrapping_add(1);
-        let writer = headless::Writer { index: self, records, spec, asked, rotation: scratch.rotation };
         let name = asked.name;
         // Labels before `<service>.<namespace>.svc.<domain>`.
-        match (asked.before - 3, &spec.target) {
-            (0, Target::Name(target)) => self.external(target, asked, scratch, response),
+        let above = asked.before - 3;
+        let writer = headless::Writer { index: self, records, spec, asked, above, rotation: scratch.rotation };
+        match (above, &spec.target) {
+            (0, Target::Name(target)) => self.external(target, asked, self.settings.ttl_seconds, scratch, response),
             (_, Target::Name(_) | Target::Nothing) => Outcome::NameError,
             (0, Target::Headless) => writer.endpoints(&EndpointFilter::All, None, response),
             (0, Target::Addresses(addresses)) if asked.kind != kind::SRV => {
                 push_addresses(addresses.iter().copied(), asked, self.settings.ttl_seconds, 0, response)
             }
-            (0, Target::Addresses(addresses)) => self.own_ports(spec, addresses, asked, None, response),
+            (0, Target::Addresses(addresses)) => self.own_ports(spec, addresses, above, asked, None, response),
             (1, _) => match name.label(0).strip_prefix(b"_") {
                 None => writer.endpoints(&EndpointFilter::Named(name.label(0)), None, response),
                 Some(b"zone") => writer.zone_parent(),
@@ -173,7 +174,7 @@ impl Index {
             (2, target) => match (name.label(0).strip_prefix(b"_"), name.label(1).strip_prefix(b"_")) {
                 (Some(port), Some(protocol)) => match target {
                     Target::Addresses(addresses) => {
-                        self.own_ports(spec, addresses, asked, Some((port, protocol)), response)
+                        self.own_ports(spec, addresses, above, asked, Some((port, protocol)), response)
                     }
                     _ => writer.endpoints(&EndpointFilter::All, Some((port, protocol)), response),
                 },
@@ -185,11 +186,43 @@ impl Index {
         }
     }
 
+    /// A Service with addresses and what is below it, in zones where its endpoints have no names.
+    pub(super) fn addressed(
+        &self,
+        spec: &Spec,
+        addresses: &[IpAddr],
+        above: usize,
+        asked: Asked<'_>,
+        response: &mut Response<'_>,
+    ) -> Outcome {
+        let label = |index| asked.name.label(index).strip_prefix(b"_");
+        match (above, label(0)) {
+            (0, _) if asked.kind != kind::SRV => {
+                push_addresses(addresses.iter().copied(), asked, self.settings.ttl_seconds, 0, response)
+            }
+            (0, _) => self.own_ports(spec, addresses, above, asked, None, response),
+            (1, Some(protocol)) if spec.ports.iter().any(|port| port.is(&port.name, protocol)) => Outcome::NoData,
+            (2, Some(port)) => match label(1) {
+                Some(protocol) => self.own_ports(spec, addresses, above, asked, Some((port, protocol)), response),
+                None => Outcome::NameError,
+            },
+            _ => Outcome::NameError,
+        }
+    }
+
+    /// The port that `_port._protocol` before a Service means.
+    pub(super) fn port_asked(&self, spec: &Spec, above: usize, asked: Asked<'_>) -> Option<u16> {
+        let label = |index| asked.name.label(index).strip_prefix(b"_");
+        let (port, protocol) = (label(0).filter(|_| above == 2)?, label(1)?);
+        spec.ports.iter().find(|record| record.is(port, protocol)).map(|record| record.port)
+    }
+
     /// Ports of a Service with addresses; `port`: that one only.
     fn own_ports(
         &self,
         spec: &Spec,
         addresses: &[IpAddr],
+        above: usize,
         asked: Asked<'_>,
         port: Option<(&[u8], &[u8])>,
         response: &mut Response<'_>,
@@ -202,7 +235,7 @@ impl Index {
         if asked.kind != kind::SRV {
             return push_addresses(addresses.iter().copied(), asked, ttl, 0, response);
         }
-        let target = asked.name.suffix(asked.before - 3);
+        let target = asked.name.suffix(above);
         // As CoreDNS: the weight is shared by the targets.
         let weight = (100 / addresses.len().max(1)).max(1) as u16;
         let mut written = None;
@@ -218,14 +251,14 @@ impl Index {
         Outcome::Answered
     }
 
-    fn external(
+    pub(super) fn external(
         &self,
         target: &OwnedName,
         asked: Asked<'_>,
+        ttl: u32,
         scratch: &mut Scratch,
         response: &mut Response<'_>,
     ) -> Outcome {
-        let ttl = self.settings.ttl_seconds;
         let place = response.push(Section::Answer, Owner::At(asked.place), kind::CNAME, ttl, &[target.wire()]);
         match place {
             Some(place) if asked.kind != kind::CNAME && scratch.target.assign(target.wire()).is_ok() => {
@@ -306,7 +339,7 @@ pub(super) fn push_srv(
     place.map(|place| place.plus(numbers.len()))
 }
 
-fn version(asked: Asked<'_>, response: &mut Response<'_>) -> Outcome {
+pub(super) fn version(asked: Asked<'_>, response: &mut Response<'_>) -> Outcome {
     if asked.kind != kind::TXT {
         return Outcome::NoData;
     }

@@ -5,46 +5,43 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use seaway_model::feed::FeedChange;
-use seaway_model::{NodeName, Pod, PodRef, ServiceRef, SliceRef};
+use seaway_model::feed::{FeedChange, Interest};
+use seaway_model::service::EndpointSlice;
+use seaway_model::{NodeName, Pod, PodRef, Service, ServiceRef, SliceRef};
 
-use super::index::{Index, PodIdentity};
+use super::catalogue::{Catalogue, Key, Known};
+use super::claims::{Claims, Source};
+use super::gateways::Gateways;
+use super::index::{Index, PodIdentity, PodNames};
 use super::saved::Saved;
 use super::service::{ServiceRecords, SliceRecords, Spec, Target};
 use crate::wire::name::push_label;
-
-/// Labels `<service>.<namespace>` in wire form.
-type Key = Arc<[u8]>;
 
 /// Keeps an [`Index`] up to date.
 #[derive(Debug)]
 pub struct Builder {
     index: Arc<Index>,
     node: Option<NodeName>,
-    services: HashMap<Key, Known<Arc<Spec>>>,
-    slices: HashMap<SliceRef, Known<(Key, Arc<SliceRecords>)>>,
-    by_service: HashMap<Key, Vec<SliceRef>>,
-    pods: HashMap<PodRef, Known<Vec<IpAddr>>>,
+    services: Catalogue,
+    imports: Catalogue,
+    names: Claims,
+    gateways: Gateways,
+    pods: HashMap<PodRef, Known<(Arc<PodIdentity>, Box<[IpAddr]>)>>,
     /// Which pod was last given an address.
-    pod_at: HashMap<IpAddr, PodRef>,
-    namespaces: HashMap<String, Known<()>>,
+    pod_at: HashMap<IpAddr, Arc<PodIdentity>>,
+    namespaces: HashMap<String, Known<Arc<[u8]>>>,
     /// Which keys give an address as theirs.
     claims: HashMap<IpAddr, Vec<Key>>,
     /// Counts streams: what an old one told and the new one does not is gone.
     stream: u32,
 }
 
-/// Something known, and which stream told it last.
-#[derive(Debug)]
-struct Known<T> {
-    stream: u32,
-    value: T,
-}
-
 /// What a batch of changes touched.
 #[derive(Debug, Default)]
 struct Touched {
     services: BTreeSet<Key>,
+    imports: BTreeSet<Key>,
+    names: BTreeSet<Box<[u8]>>,
     pods: Vec<(IpAddr, Option<Arc<PodIdentity>>)>,
     namespaces: bool,
 }
@@ -55,12 +52,14 @@ impl Builder {
     /// Fills `index`, which no other writes.
     #[must_use]
     pub fn new(index: Arc<Index>) -> Self {
+        let names = Claims::new(index.settings.external.iter().map(|zone| zone.name.clone()).collect());
         Self {
             index,
             node: None,
-            services: HashMap::new(),
-            slices: HashMap::new(),
-            by_service: HashMap::new(),
+            services: Catalogue::default(),
+            imports: Catalogue::default(),
+            names,
+            gateways: Gateways::default(),
             pods: HashMap::new(),
             pod_at: HashMap::new(),
             namespaces: HashMap::new(),
@@ -69,43 +68,81 @@ impl Builder {
         }
     }
 
+    /// What the zones need to be told beside what all followers are told.
+    #[must_use]
+    pub fn interest(&self) -> Interest {
+        let settings = &self.index.settings;
+        Interest {
+            all_pods: settings.pods == PodNames::Verified,
+            imports: settings.cluster_set.is_some(),
+            gateways: !settings.external.is_empty(),
+        }
+    }
+
     /// Takes changes in; readers see all of them when this returns.
     pub fn apply(&mut self, changes: impl IntoIterator<Item = FeedChange>) {
         let mut touched = Touched::default();
-        let mut synced = false;
+        let (mut synced, mut synced_names) = (false, false);
         for change in changes {
             match change {
-                FeedChange::Begin { node } => {
-                    self.stream = self.stream.wrapping_add(1);
-                    self.node = Some(node);
-                }
-                FeedChange::Service { of, now } => self.service(&of, now.map(|s| Spec::of(&s)), &mut touched),
-                FeedChange::Slice { of, now } => {
-                    let pod_names = self.index.settings.endpoint_pod_names;
-                    let now = now.and_then(|slice| {
-                        let service = ServiceRef::new(of.namespace.clone(), slice.service.clone()?);
-                        Some((service, SliceRecords::of(&slice, pod_names)))
-                    });
-                    self.slice(of, now, &mut touched);
-                }
-                FeedChange::Pod { of, now } => self.pod(of, now.as_deref(), &mut touched),
-                FeedChange::Namespace { of, now } => {
-                    touched.namespaces = true;
-                    match now {
-                        Some(_) => self.namespaces.insert(of, Known { stream: self.stream, value: () }),
-                        None => self.namespaces.remove(&of),
-                    };
-                }
-                FeedChange::Node { .. } => {}
                 FeedChange::Synced => {
                     self.sweep(&mut touched);
                     synced = true;
                 }
+                FeedChange::SyncedNames => {
+                    self.sweep_names(&mut touched);
+                    synced_names = true;
+                }
+                other => self.change(other, &mut touched),
             }
         }
         self.publish(touched);
         if synced {
             self.index.synced.store(true, Ordering::Release);
+        }
+        if synced_names {
+            self.index.names_synced.store(true, Ordering::Release);
+        }
+    }
+
+    fn change(&mut self, change: FeedChange, touched: &mut Touched) {
+        let stream = self.stream;
+        match change {
+            FeedChange::Begin { node } => {
+                self.stream = self.stream.wrapping_add(1);
+                self.node = Some(node);
+            }
+            FeedChange::Service { of, now } => self.service(of, now.as_deref(), touched),
+            FeedChange::Slice { of, now } => self.slice(of, now.as_deref(), touched),
+            FeedChange::Pod { of, now } => self.pod(of, now.as_deref(), touched),
+            FeedChange::Namespace { of, now } => {
+                touched.namespaces = true;
+                match now {
+                    Some(_) => {
+                        let value = self.namespaces.get(&of).map(|known| Arc::clone(&known.value));
+                        let value = value.unwrap_or_else(|| label(&of).into());
+                        self.namespaces.insert(of, Known { stream, value });
+                    }
+                    None => {
+                        self.namespaces.remove(&of);
+                    }
+                }
+            }
+            FeedChange::Node { of, now } => {
+                let claim = now.and_then(|node| self.names.of_node(&of, &node));
+                self.names.set(Source::Node(of), claim, stream, &mut touched.names);
+            }
+            FeedChange::Import { of, now } => {
+                let spec = now.map(|import| Spec::of_import(&import));
+                self.imports.service(&of, spec, stream, &mut touched.imports);
+            }
+            FeedChange::Gateway { of, now } => {
+                self.gateways.gateway(of, now, stream, &mut self.names, &mut touched.names);
+            }
+            FeedChange::Route { of, now } => {
+                self.gateways.route(of, now, stream, &mut self.names, &mut touched.names);
+            }
+            FeedChange::Synced | FeedChange::SyncedNames => {}
         }
     }
 
@@ -118,15 +155,10 @@ impl Builder {
     /// What a restart must know; pods are not part of it, for who has an address may have changed.
     #[must_use]
     pub fn save(&self) -> Saved {
-        Saved {
-            namespaces: self.namespaces.keys().cloned().collect(),
-            services: self.services.iter().map(|(key, known)| (key.to_vec(), (*known.value).clone())).collect(),
-            slices: self
-                .slices
-                .iter()
-                .map(|(of, known)| (of.clone(), known.value.0.to_vec(), (*known.value.1).clone()))
-                .collect(),
-        }
+        let (services, slices) = self.services.save();
+        let (imports, imported_slices) = self.imports.save();
+        let namespaces = self.namespaces.keys().cloned().collect();
+        Saved { namespaces, services, slices, imports, imported_slices, names: self.names.save() }
     }
 
     /// Takes back what an earlier process saved. `complete`: it is fresh enough that
@@ -134,104 +166,79 @@ impl Builder {
     pub fn restore(&mut self, saved: Saved, complete: bool) {
         let stream = self.stream;
         let mut touched = Touched { namespaces: true, ..Touched::default() };
-        self.namespaces.extend(saved.namespaces.into_iter().map(|name| (name, Known { stream, value: () })));
-        for (key, spec) in saved.services {
-            let key: Key = key.into();
-            touched.services.insert(Arc::clone(&key));
-            self.services.insert(key, Known { stream, value: Arc::new(spec) });
-        }
-        for (of, key, records) in saved.slices {
-            let key: Key = key.into();
-            self.by_service.entry(Arc::clone(&key)).or_default().push(of.clone());
-            self.slices.insert(of, Known { stream, value: (key, Arc::new(records)) });
-        }
+        let namespaces = saved.namespaces.into_iter().map(|name| {
+            let value = label(&name).into();
+            (name, Known { stream, value })
+        });
+        self.namespaces.extend(namespaces);
+        self.services.restore((saved.services, saved.slices), stream, &mut touched.services);
+        self.imports.restore((saved.imports, saved.imported_slices), stream, &mut touched.imports);
+        self.names.restore(saved.names, stream, &mut touched.names);
         self.publish(touched);
         self.index.synced.store(complete, Ordering::Release);
+        self.index.names_synced.store(complete, Ordering::Release);
     }
 
-    fn service(&mut self, of: &ServiceRef, now: Option<Spec>, touched: &mut Touched) {
-        let Some(key) = key(of) else { return };
-        let key = self.services.get_key_value(&key).map_or(key, |(known, _)| Arc::clone(known));
-        let same = self.services.get(&key).map(|known| &*known.value) == now.as_ref();
-        if !same {
-            touched.services.insert(Arc::clone(&key));
-        }
-        match (now, self.services.get_mut(&key)) {
-            (Some(_), Some(known)) if same => known.stream = self.stream,
-            (Some(spec), _) => {
-                self.services.insert(key, Known { stream: self.stream, value: Arc::new(spec) });
-            }
-            (None, _) => {
-                self.services.remove(&key);
-            }
+    fn service(&mut self, of: ServiceRef, now: Option<&Service>, touched: &mut Touched) {
+        let outside = !self.index.settings.external.is_empty();
+        let spec = now.map(|service| Spec::of(service, outside));
+        self.services.service(&of, spec, self.stream, &mut touched.services);
+        if outside {
+            let claim = now.and_then(|service| self.names.of_service(service));
+            self.names.set(Source::Service(of), claim, self.stream, &mut touched.names);
         }
     }
 
-    fn slice(&mut self, of: SliceRef, now: Option<(ServiceRef, SliceRecords)>, touched: &mut Touched) {
-        let now = now.and_then(|(service, records)| Some((key(&service)?, records)));
-        if let (Some(known), Some((service, records))) = (self.slices.get_mut(&of), &now)
-            && (&known.value.0, &*known.value.1) == (service, records)
-        {
-            known.stream = self.stream;
-            return;
-        }
-        self.forget_slice(&of, touched);
-        if let Some((service, records)) = now {
-            touched.services.insert(Arc::clone(&service));
-            self.by_service.entry(Arc::clone(&service)).or_default().push(of.clone());
-            self.slices.insert(of, Known { stream: self.stream, value: (service, Arc::new(records)) });
-        }
-    }
-
-    fn forget_slice(&mut self, of: &SliceRef, touched: &mut Touched) {
-        let Some(Known { value: (service, _), .. }) = self.slices.remove(of) else { return };
-        if let Some(slices) = self.by_service.get_mut(&service) {
-            slices.retain(|slice| slice != of);
-            if slices.is_empty() {
-                self.by_service.remove(&service);
-            }
-        }
-        touched.services.insert(service);
+    /// A slice may belong to a Service of the cluster, to an import, or to both.
+    fn slice(&mut self, of: SliceRef, now: Option<&EndpointSlice>, touched: &mut Touched) {
+        let pod_names = self.index.settings.endpoint_pod_names;
+        let service = |name: &str| ServiceRef::new(of.namespace.clone(), name);
+        let own = now.and_then(|slice| Some((service(slice.service.as_ref()?), SliceRecords::of(slice, pod_names))));
+        let imported = now.filter(|_| self.index.settings.cluster_set.is_some()).and_then(|slice| {
+            let imported = slice.imported.as_ref()?;
+            Some((service(&imported.service), SliceRecords::of_cluster(slice, pod_names, &imported.cluster)?))
+        });
+        self.imports.slice(of.clone(), imported, self.stream, &mut touched.imports);
+        self.services.slice(of, own, self.stream, &mut touched.services);
     }
 
     fn pod(&mut self, of: PodRef, now: Option<&Pod>, touched: &mut Touched) {
         // The addresses of a node's own network belong to no pod alone.
         let now = now.filter(|pod| !pod.host_network && !pod.addresses.is_empty());
-        for address in self.pods.remove(&of).map(|known| known.value).unwrap_or_default() {
-            // Another pod may have been given the address before this one was told gone.
-            if self.pod_at.get(&address) == Some(&of) {
-                self.pod_at.remove(&address);
-                touched.pods.push((address, None));
+        if let Some(Known { value: (identity, addresses), .. }) = self.pods.remove(&of) {
+            for address in addresses {
+                // Another pod may have been given the address before this one was told gone.
+                if self.pod_at.get(&address).is_some_and(|holder| Arc::ptr_eq(holder, &identity)) {
+                    self.pod_at.remove(&address);
+                    touched.pods.push((address, None));
+                }
             }
         }
         let Some(pod) = now else { return };
-        let mut namespace = Vec::with_capacity(of.namespace.len() + 1);
-        if push_label(&mut namespace, of.namespace.as_bytes()).is_err() {
+        // Pods of a namespace share its label.
+        let namespace = self.namespaces.get(&of.namespace).map(|known| Arc::clone(&known.value));
+        let namespace = namespace.unwrap_or_else(|| label(&of.namespace).into());
+        if namespace.is_empty() {
             return;
         }
         let local = self.node.is_some() && pod.node == self.node;
-        let identity = Arc::new(PodIdentity { namespace: namespace.into(), name: of.name.as_str().into(), local });
+        let identity = Arc::new(PodIdentity { namespace, name: of.name.as_str().into(), local });
         for address in &pod.addresses {
-            self.pod_at.insert(*address, of.clone());
+            self.pod_at.insert(*address, Arc::clone(&identity));
             touched.pods.push((*address, Some(Arc::clone(&identity))));
         }
-        self.pods.insert(of, Known { stream: self.stream, value: pod.addresses.clone() });
+        let value = (identity, pod.addresses.as_slice().into());
+        self.pods.insert(of, Known { stream: self.stream, value });
     }
 
     /// Forgets what this stream did not tell again.
     fn sweep(&mut self, touched: &mut Touched) {
         let stream = self.stream;
-        let gone: Vec<_> = self.slices.iter().filter(|(_, k)| k.stream != stream).map(|(of, _)| of.clone()).collect();
-        for of in &gone {
-            self.forget_slice(of, touched);
-        }
-        self.services.retain(|key, known| {
-            let stays = known.stream == stream;
-            if !stays {
-                touched.services.insert(Arc::clone(key));
-            }
-            stays
-        });
+        self.services.sweep_slices(stream, &mut touched.services);
+        self.services.sweep_services(stream, &mut touched.services);
+        self.imports.sweep_slices(stream, &mut touched.imports);
+        let cluster = |source: &Source| matches!(source, Source::Node(_) | Source::Service(_));
+        self.names.sweep(cluster, stream, &mut touched.names);
         let gone: Vec<_> = self.pods.iter().filter(|(_, k)| k.stream != stream).map(|(of, _)| of.clone()).collect();
         for of in gone {
             self.pod(of, None, touched);
@@ -241,40 +248,55 @@ impl Builder {
         touched.namespaces |= self.namespaces.len() != before;
     }
 
+    fn sweep_names(&mut self, touched: &mut Touched) {
+        let stream = self.stream;
+        self.imports.sweep_services(stream, &mut touched.imports);
+        self.gateways.sweep(stream, &mut self.names, &mut touched.names);
+        let gateways = |source: &Source| matches!(source, Source::Gateway(_) | Source::Route(_));
+        self.names.sweep(gateways, stream, &mut touched.names);
+    }
+
     fn publish(&mut self, touched: Touched) {
-        if touched.services.is_empty() && touched.pods.is_empty() && !touched.namespaces {
+        let Touched { services, imports, mut names, pods, namespaces } = touched;
+        if services.is_empty() && imports.is_empty() && names.is_empty() && pods.is_empty() && !namespaces {
             return;
         }
-        if touched.namespaces {
-            let labels = self.namespaces.keys().filter_map(|name| {
-                let mut label = Vec::with_capacity(name.len() + 1);
-                push_label(&mut label, name.as_bytes()).ok().map(|()| label.into_boxed_slice())
-            });
-            self.index.namespaces.store(Arc::new(labels.collect::<HashSet<_>>()));
+        if namespaces {
+            let labels = self.namespaces.values().filter(|known| !known.value.is_empty());
+            let labels = labels.map(|known| Box::from(&*known.value)).collect::<HashSet<_>>();
+            self.index.namespaces.store(Arc::new(labels));
         }
         let mut addresses = HashSet::new();
-        let mut services = Vec::with_capacity(touched.services.len());
-        for key in touched.services {
+        let mut changed = Vec::with_capacity(services.len());
+        for key in services {
             let before = self.index.services.with(&*key, Arc::clone);
-            let now = self.records(&key);
+            let now = self.services.records(&key);
             self.claim(&key, before.as_deref(), now.as_deref(), &mut addresses);
-            services.push((key.as_ref().into(), now));
+            let shown = |records: Option<&ServiceRecords>| records.is_some_and(|r| self.index.is_outside(r));
+            let (was, is) = (shown(before.as_deref()), shown(now.as_deref()));
+            if was != is {
+                self.names.namespace_of(&key, is, &mut names);
+            }
+            changed.push((key.as_ref().into(), now));
         }
-        self.index.services.update(services);
+        self.index.services.update(changed);
+        let changed = imports.into_iter().map(|key| (key.as_ref().into(), self.imports.records(&key)));
+        self.index.imports.update(changed.collect::<Vec<_>>());
+        let changed = names.into_iter().map(|name| {
+            let now = self.names.published(&name);
+            (name, now)
+        });
+        self.index.names.update(changed.collect::<Vec<_>>());
+        if let Some(contested) = self.names.contested() {
+            self.index.contested.store(Arc::new(contested));
+        }
         let claims = addresses.into_iter().map(|address| {
             let keys = self.claims.get(&address).map(|keys| Arc::from(keys.as_slice()));
             (address, keys)
         });
         self.index.addresses.update(claims.collect::<Vec<_>>());
-        self.index.pods.update(touched.pods);
+        self.index.pods.update(pods);
         self.index.serial.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn records(&self, key: &Key) -> Option<Arc<ServiceRecords>> {
-        let spec = Arc::clone(&self.services.get(key)?.value);
-        let slices = self.by_service.get(key).into_iter().flatten();
-        let slices = slices.filter_map(|of| self.slices.get(of)).map(|known| Arc::clone(&known.value.1)).collect();
-        Some(Arc::new(ServiceRecords { key: Arc::clone(key), spec: Some(spec), slices }))
     }
 
     /// Brings `claims` up to date with what one Service gives as its addresses.
@@ -303,23 +325,24 @@ impl Builder {
     }
 }
 
-/// Addresses whose PTR record leads to this Service: its own, and those of endpoints
-/// that have a name below it.
+/// Addresses whose PTR record leads to this Service: its own, those it has outside, and those of
+/// endpoints that have a name below it.
 fn reverse_addresses(records: &ServiceRecords) -> Vec<IpAddr> {
     let Some(spec) = &records.spec else { return Vec::new() };
     let own: &[IpAddr] = match &spec.target {
         Target::Addresses(addresses) => addresses,
         _ => &[],
     };
+    let outside = spec.outside.iter().flat_map(|outside| outside.addresses.iter());
     let endpoints = records.slices.iter().flat_map(|slice| slice.endpoints.iter());
     let headless = spec.target == Target::Headless;
     let endpoints = endpoints.filter(|endpoint| endpoint.shown(spec) && (headless || endpoint.named()));
-    own.iter().copied().chain(endpoints.map(|endpoint| endpoint.address())).collect()
+    own.iter().chain(outside).copied().chain(endpoints.map(|endpoint| endpoint.address())).collect()
 }
 
-fn key(of: &ServiceRef) -> Option<Key> {
-    let mut key = Vec::with_capacity(of.namespace.len() + of.name.len() + 2);
-    push_label(&mut key, of.name.as_bytes()).ok()?;
-    push_label(&mut key, of.namespace.as_bytes()).ok()?;
-    Some(key.into())
+/// One label in wire form; empty when it is none.
+fn label(name: &str) -> Vec<u8> {
+    let mut label = Vec::with_capacity(name.len() + 1);
+    let pushed = push_label(&mut label, name.as_bytes());
+    if pushed.is_ok() { label } else { Vec::new() }
 }

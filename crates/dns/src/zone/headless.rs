@@ -2,12 +2,13 @@
 //! port or zone. Lists begin elsewhere each time, so that what is cut off by the
 //! size of a datagram differs too.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::answer::{Asked, Outcome, push_srv};
 use super::index::Index;
 use super::service::{
-    DASHED_OCTETS, EndpointRecord, PortRecord, ServiceRecords, SliceRecords, Spec, Target, dashed, undashed,
+    self, DASHED_OCTETS, EndpointRecord, PortRecord, ServiceRecords, SliceRecords, Spec, dashed, undashed,
 };
 use crate::wire::name::Place;
 use crate::wire::number::kind;
@@ -23,6 +24,8 @@ pub enum EndpointFilter<'n> {
     Named(&'n [u8]),
     /// Those in this zone.
     Zone(&'n [u8]),
+    /// Those that have this name in this cluster, its labels in wire form.
+    Imported(&'n [u8], &'n [u8]),
 }
 
 /// Writes endpoints of one Service.
@@ -32,6 +35,8 @@ pub(super) struct Writer<'a> {
     pub(super) records: &'a ServiceRecords,
     pub(super) spec: &'a Spec,
     pub(super) asked: Asked<'a>,
+    /// Labels of the asked name before that of the Service.
+    pub(super) above: usize,
     pub(super) rotation: u32,
 }
 
@@ -83,14 +88,33 @@ impl<'a> Writer<'a> {
 
     /// `_zone`, `pin._zone` and `prefer._zone` exist while there are names below them.
     pub(super) fn zone_parent(&self) -> Outcome {
-        let rule = self.asked.before == 4 || matches!(self.asked.name.label(0), b"pin" | b"prefer");
-        let exists = rule && self.spec.target == Target::Headless && self.shown(&EndpointFilter::All).next().is_some();
+        let rule = self.above == 1 || matches!(self.asked.name.label(0), b"pin" | b"prefer");
+        let exists =
+            rule && self.spec.target == service::Target::Headless && self.shown(&EndpointFilter::All).next().is_some();
         if exists { Outcome::NoData } else { Outcome::NameError }
+    }
+
+    /// Names of ports below a headless Service, and those above them; none: it is no such name.
+    pub(super) fn below_headless(&self, response: &mut Response<'_>) -> Option<Outcome> {
+        let name = self.asked.name;
+        match self.above {
+            // An empty non-terminal above `_port._protocol` (RFC 8020).
+            1 => name.label(0).strip_prefix(b"_").map(|protocol| {
+                let exists = self.ports_shown().any(|port| port.is(&port.name, protocol));
+                if exists { Outcome::NoData } else { Outcome::NameError }
+            }),
+            2 => {
+                let port = name.label(0).strip_prefix(b"_")?;
+                let protocol = name.label(1).strip_prefix(b"_")?;
+                Some(self.endpoints(&EndpointFilter::All, Some((port, protocol)), response))
+            }
+            _ => None,
+        }
     }
 
     /// Ports with names below this Service.
     pub(super) fn ports_shown(&self) -> impl Iterator<Item = &'a PortRecord> {
-        let own: &[PortRecord] = if self.spec.target == Target::Headless { &[] } else { &self.spec.ports };
+        let own: &[PortRecord] = if self.spec.target == service::Target::Headless { &[] } else { &self.spec.ports };
         let slices = if own.is_empty() { &*self.records.slices } else { &[] };
         own.iter().chain(slices.iter().flat_map(|slice| slice.ports.iter()))
     }
@@ -98,7 +122,7 @@ impl<'a> Writer<'a> {
     fn shown(&self, filter: &EndpointFilter<'_>) -> impl Iterator<Item = Shown<'a>> + Clone {
         let filter = *filter;
         let spelled = match filter {
-            EndpointFilter::Named(name) => undashed(name),
+            EndpointFilter::Named(name) | EndpointFilter::Imported(name, _) => undashed(name),
             _ => None,
         };
         let spec = self.spec;
@@ -111,8 +135,11 @@ impl<'a> Writer<'a> {
                     && match filter {
                         EndpointFilter::All => true,
                         EndpointFilter::Zone(zone) => slice.zone(endpoint) == zone,
-                        EndpointFilter::Named(_) if !endpoint.named() => spelled == Some(endpoint.address()),
-                        EndpointFilter::Named(name) => slice.name(endpoint) == name,
+                        EndpointFilter::Imported(_, cluster) if *slice.cluster != *cluster => false,
+                        EndpointFilter::Named(_) | EndpointFilter::Imported(..) if !endpoint.named() => {
+                            spelled == Some(endpoint.address())
+                        }
+                        EndpointFilter::Named(name) | EndpointFilter::Imported(name, _) => slice.name(endpoint) == name,
                     }
             })
     }
@@ -121,9 +148,11 @@ impl<'a> Writer<'a> {
         let v4 = self.asked.kind == kind::A;
         let owner = Owner::At(self.asked.place);
         let mut outcome = Outcome::NoData;
+        // Stays empty, and so without memory, unless an address stands in several slices.
+        let mut told = HashSet::new();
         for (_, endpoint) in endpoints {
             let address = endpoint.address();
-            if address.is_ipv4() != v4 {
+            if address.is_ipv4() != v4 || (self.records.repeats && !told.insert(address)) {
                 continue;
             }
             outcome = Outcome::Answered;
@@ -143,30 +172,34 @@ impl<'a> Writer<'a> {
     ) -> Outcome {
         let ttl = self.index.settings.ttl_seconds;
         let weight = (100 / total).max(1) as u16;
-        let parent = self.asked.name.suffix(self.asked.before - 3);
-        let mut label = [0; 1 + 63];
+        let parent = self.asked.name.suffix(self.above);
+        let mut label = EndpointLabel::default();
         let mut outcome = Outcome::NoData;
         // Additional records must follow the answers, so where each target stands is kept.
         let mut targets = [(Place(0), None); MOST_ADDITIONAL];
         let mut kept = 0;
         // A pod with two families stands in two slices under one name, which is told once.
-        let mut told: HashMap<(&[u8], u16), Place> = HashMap::new();
+        let mut told: HashMap<Target<'_>, Place> = HashMap::new();
         for (slice, endpoint) in endpoints {
-            let size = endpoint_label(slice, endpoint, &mut label);
-            let target = [label.get(..size).unwrap_or_default(), parent];
+            let once = endpoint.named() || self.records.repeats;
+            let named = if endpoint.named() { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { endpoint.address() };
+            let target = [label.write(slice, endpoint), parent];
             for record in &slice.ports {
                 if port.is_some_and(|(name, protocol)| !record.is(name, protocol)) {
                     continue;
                 }
                 outcome = Outcome::Answered;
-                let known = told.get(&(slice.name(endpoint), record.port)).copied();
+                let key = (&*slice.cluster, slice.name(endpoint), named, record.port);
+                let known = told.get(&key).copied();
                 let place = known.or_else(|| push_srv(self.asked, ttl, weight, record.port, &target, response));
                 let Some(place) = place else { return outcome };
-                if endpoint.named() {
-                    told.insert((slice.name(endpoint), record.port), place);
+                if once {
+                    told.insert(key, place);
                 }
-                if let Some(slot) = targets.get_mut(kept) {
-                    *slot = (place, Some(endpoint.address()));
+                let more = (place, Some(endpoint.address()));
+                let repeated = self.records.repeats && targets.iter().take(kept).any(|target| *target == more);
+                if let Some(slot) = targets.get_mut(kept).filter(|_| !repeated) {
+                    *slot = more;
                     kept += 1;
                 }
             }
@@ -183,16 +216,33 @@ impl<'a> Writer<'a> {
 /// Additional addresses beyond these are left out: a client asks for the one it picks.
 const MOST_ADDITIONAL: usize = 64;
 
-/// Writes the label of an endpoint in wire form and tells its octets.
-pub(super) fn endpoint_label(slice: &SliceRecords, endpoint: &EndpointRecord, into: &mut [u8; 64]) -> usize {
-    let mut space = [0; DASHED_OCTETS];
-    let name = if endpoint.named() { slice.name(endpoint) } else { dashed(endpoint.address(), &mut space) };
-    let size = 1 + name.len();
-    if let Some((first, rest)) = into.split_first_mut() {
-        *first = name.len() as u8;
-        if let Some(to) = rest.get_mut(..name.len()) {
-            to.copy_from_slice(name);
-        }
+/// Cluster, name, address when there is no name, and port: an SRV record that is told once.
+type Target<'a> = (&'a [u8], &'a [u8], IpAddr, u16);
+
+/// Space for the labels that stand before a Service's in the name of an endpoint.
+pub(super) struct EndpointLabel([u8; 1 + 63 + 255]);
+
+impl Default for EndpointLabel {
+    fn default() -> Self {
+        Self([0; 1 + 63 + 255])
     }
-    size
+}
+
+impl EndpointLabel {
+    /// Writes the endpoint's label, and the labels of the cluster it comes from.
+    pub(super) fn write(&mut self, slice: &SliceRecords, endpoint: &EndpointRecord) -> &[u8] {
+        let mut space = [0; DASHED_OCTETS];
+        let name = if endpoint.named() { slice.name(endpoint) } else { dashed(endpoint.address(), &mut space) };
+        let size = 1 + name.len();
+        let end = size + slice.cluster.len();
+        if let Some(first) = self.0.first_mut() {
+            *first = name.len() as u8;
+        }
+        for (range, from) in [(1..size, name), (size..end, &*slice.cluster)] {
+            if let Some(to) = self.0.get_mut(range) {
+                to.copy_from_slice(from);
+            }
+        }
+        self.0.get(..end).unwrap_or_default()
+    }
 }

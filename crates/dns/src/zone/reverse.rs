@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::answer::Asked;
-use super::headless::endpoint_label;
+use super::headless::EndpointLabel;
 use super::index::Index;
 use super::service::{ServiceRecords, Target};
 use crate::wire::number::kind;
@@ -70,26 +70,41 @@ impl Index {
             self.push_name(&[], records, asked, response);
             return true;
         }
-        let headless = spec.target == Target::Headless;
         let mut found = false;
-        let mut label = [0; 64];
+        if let (Some(outside), Some(zone)) = (&spec.outside, self.settings.external.first())
+            && outside.addresses.contains(&address)
+        {
+            push_pointer(&[&records.key, zone.name.wire()], asked, self.settings.ttl_seconds, response);
+            found = true;
+        }
+        let headless = spec.target == Target::Headless;
+        let mut label = EndpointLabel::default();
+        // Endpoints on their way from one slice to another stand in both.
+        let mut told: Vec<&[u8]> = Vec::new();
         for slice in &records.slices {
             for endpoint in &slice.endpoints {
-                if endpoint.address() == address && endpoint.shown(spec) && (headless || endpoint.named()) {
-                    let size = endpoint_label(slice, endpoint, &mut label);
-                    self.push_name(label.get(..size).unwrap_or_default(), records, asked, response);
-                    found = true;
+                let mine = endpoint.address() == address && endpoint.shown(spec) && (headless || endpoint.named());
+                if !mine || told.contains(&slice.name(endpoint)) {
+                    continue;
                 }
+                if records.repeats {
+                    told.push(slice.name(endpoint));
+                }
+                self.push_name(label.write(slice, endpoint), records, asked, response);
+                found = true;
             }
         }
         found
     }
 
     fn push_name(&self, host: &[u8], records: &ServiceRecords, asked: Asked<'_>, response: &mut Response<'_>) {
-        if asked.kind != kind::PTR {
-            return;
-        }
         let data: [&[u8]; 4] = [host, &records.key, b"\x03svc", self.settings.domain.wire()];
-        response.push(Section::Answer, Owner::At(asked.place), kind::PTR, self.settings.ttl_seconds, &data);
+        push_pointer(&data, asked, self.settings.ttl_seconds, response);
+    }
+}
+
+fn push_pointer(data: &[&[u8]], asked: Asked<'_>, ttl: u32, response: &mut Response<'_>) {
+    if asked.kind == kind::PTR {
+        response.push(Section::Answer, Owner::At(asked.place), kind::PTR, ttl, data);
     }
 }

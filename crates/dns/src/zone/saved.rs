@@ -3,10 +3,12 @@
 use seaway_model::SliceRef;
 use serde::{Deserialize, Serialize};
 
+use super::claims::KeptClaim;
 use super::service::{SliceRecords, Spec};
 
 /// The names of the cluster as they are kept in a file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Saved {
     /// Namespaces.
     pub namespaces: Vec<String>,
@@ -14,4 +16,10 @@ pub struct Saved {
     pub services: Vec<(Vec<u8>, Spec)>,
     /// Slices, with the Service they belong to.
     pub slices: Vec<(SliceRef, Vec<u8>, SliceRecords)>,
+    /// Services of other clusters, and their slices.
+    pub imports: Vec<(Vec<u8>, Spec)>,
+    /// See `imports`.
+    pub imported_slices: Vec<(SliceRef, Vec<u8>, SliceRecords)>,
+    /// Names in zones of our own.
+    pub names: Vec<KeptClaim>,
 }

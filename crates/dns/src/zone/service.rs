@@ -4,7 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use seaway_model::Protocol;
-use seaway_model::service::{EndpointSlice, Service, ServiceKind};
+use seaway_model::names::ServiceImport;
+use seaway_model::service::{EndpointSlice, Service, ServiceKind, ServicePort};
 use serde::{Deserialize, Serialize};
 
 use crate::wire::OwnedName;
@@ -18,6 +19,8 @@ pub struct ServiceRecords {
     pub spec: Option<Arc<Spec>>,
     /// Its slices.
     pub slices: Box<[Arc<SliceRecords>]>,
+    /// An address stands in more than one of them.
+    pub repeats: bool,
 }
 
 /// What the Service object says.
@@ -29,6 +32,18 @@ pub struct Spec {
     pub ports: Box<[PortRecord]>,
     /// Endpoints that are not ready count too.
     pub publish_not_ready: bool,
+    /// Where it is reached from outside, if that is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outside: Option<Box<Outside>>,
+}
+
+/// Where a Service is reached from outside: external addresses, and those of its load balancer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outside {
+    /// Addresses.
+    pub addresses: Box<[IpAddr]>,
+    /// Name of the load balancer.
+    pub name: Option<OwnedName>,
 }
 
 /// What stands behind the name of a Service.
@@ -66,6 +81,9 @@ pub struct SliceRecords {
     text: Box<[u8]>,
     /// Zones that endpoints name, lower case.
     zones: Box<[Box<[u8]>]>,
+    /// Labels of the cluster it comes from in wire form, lower case; empty for our own.
+    #[serde(default)]
+    pub cluster: Box<[u8]>,
 }
 
 /// One endpoint. Kept on disk as a list, in this order.
@@ -98,24 +116,50 @@ pub const DASHED_OCTETS: usize = 40;
 // === impl Spec ===
 
 impl Spec {
-    /// What the object says.
+    /// What the object says; `outside`: zones for addresses outside are served.
     #[must_use]
-    pub fn of(service: &Service) -> Self {
+    pub fn of(service: &Service, outside: bool) -> Self {
         let target = match service.kind {
             ServiceKind::ExternalName => external_target(service.external_name.as_deref()),
             _ if service.headless => Target::Headless,
             _ => Target::Addresses(service.cluster_ips.as_slice().into()),
         };
-        let ports = service.ports.iter().map(|port| PortRecord::new(&port.name, port.protocol, port.port));
-        Self { target, ports: ports.collect(), publish_not_ready: service.publish_not_ready_addresses }
+        let outside = Some(service).filter(|_| outside).and_then(outside_of);
+        let (ports, publish_not_ready) = (ports(&service.ports), service.publish_not_ready_addresses);
+        Self { target, ports, publish_not_ready, outside }
     }
+
+    /// What an import says.
+    #[must_use]
+    pub fn of_import(import: &ServiceImport) -> Self {
+        let target =
+            if import.headless { Target::Headless } else { Target::Addresses(import.addresses.as_slice().into()) };
+        Self { target, ports: ports(&import.ports), publish_not_ready: false, outside: None }
+    }
+}
+
+fn ports(ports: &[ServicePort]) -> Box<[PortRecord]> {
+    ports.iter().map(|port| PortRecord::new(&port.name, port.protocol, port.port)).collect()
+}
+
+fn outside_of(service: &Service) -> Option<Box<Outside>> {
+    if service.kind == ServiceKind::ExternalName {
+        return None;
+    }
+    let balancer = service.ingress.iter().filter_map(|ingress| ingress.address);
+    let addresses: Box<[IpAddr]> = service.external_ips.iter().copied().chain(balancer).collect();
+    let name = service.ingress.iter().find_map(|ingress| external_name(ingress.hostname.as_deref()));
+    (!addresses.is_empty() || name.is_some()).then(|| Box::new(Outside { addresses, name }))
+}
+
+fn external_name(text: Option<&str>) -> Option<OwnedName> {
+    text.filter(|text| !text.is_empty()).and_then(|text| OwnedName::parse(text).ok())
 }
 
 /// A name that looks like an address is a name all the same: Kubernetes says so of
 /// `externalName`, and a CNAME can point nowhere else.
 fn external_target(text: Option<&str>) -> Target {
-    let name = text.filter(|text| !text.is_empty()).and_then(|text| OwnedName::parse(text).ok());
-    name.map_or(Target::Nothing, Target::Name)
+    external_name(text).map_or(Target::Nothing, Target::Name)
 }
 
 // === impl PortRecord ===
@@ -166,7 +210,21 @@ impl SliceRecords {
             });
         }
         let ports = slice.ports.iter().filter_map(|port| Some(PortRecord::new(&port.name, port.protocol, port.port?)));
-        Self { ports: ports.collect(), endpoints: endpoints.into(), text: text.into(), zones: zones.into() }
+        Self {
+            ports: ports.collect(),
+            endpoints: endpoints.into(),
+            text: text.into(),
+            zones: zones.into(),
+            cluster: Box::default(),
+        }
+    }
+
+    /// As [`SliceRecords::of`], for one that comes from another cluster; none when its id is no name.
+    #[must_use]
+    pub fn of_cluster(slice: &EndpointSlice, pod_names: bool, cluster: &str) -> Option<Self> {
+        let name = OwnedName::parse(cluster).ok().filter(|name| name.labels() > 0)?;
+        let labels = name.wire().get(..name.wire().len() - 1)?;
+        Some(Self { cluster: labels.into(), ..Self::of(slice, pod_names) })
     }
 
     /// Host name of an endpoint of this slice, lower case; empty without one.

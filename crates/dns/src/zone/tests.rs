@@ -12,7 +12,9 @@ use super::*;
 
 mod coredns_tables;
 mod corner;
+mod imports;
 pub(crate) mod judge;
+mod outside;
 
 /// A Service to be told; reads as a sentence.
 pub(crate) fn service(addresses: &[&str], ports: &[(&str, u16)]) -> Service {
@@ -75,6 +77,7 @@ pub(crate) fn endpoint(address: &str, hostname: Option<&str>) -> Endpoint {
 pub(crate) fn slice(service: &str, endpoints: Vec<Endpoint>, ports: &[(&str, u16)]) -> EndpointSlice {
     let v6 = endpoints.iter().any(|endpoint| endpoint.address().is_some_and(|a| a.is_ipv6()));
     EndpointSlice {
+        imported: None,
         changed_at_milliseconds: None,
         service: Some(service.to_owned()),
         address_type: if v6 { AddressType::IPv6 } else { AddressType::IPv4 },

@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use seaway_model::labels::Labels;
 use seaway_model::service::{
-    AddressType, Endpoint, EndpointPort, IngressMode, LoadBalancerIngress, ServiceKind, ServicePort,
+    AddressType, Endpoint, EndpointPort, ImportedSlice, IngressMode, LoadBalancerIngress, ServiceKind, ServicePort,
     TrafficDistribution, TrafficPolicy,
 };
 use seaway_model::{EndpointSlice, NodeName, PodRef, Protocol, Service};
@@ -22,17 +22,18 @@ use crate::InvalidObject;
 const DEFAULT_AFFINITY_SECONDS: i32 = 10_800;
 
 /// Which annotations the network reads.
-const ANNOTATION_DOMAINS: [&str; 3] = ["seaway.dev/", "service.cilium.io/", "service.kubernetes.io/"];
+const ANNOTATION_DOMAINS: [&str; 4] =
+    ["seaway.dev/", "service.cilium.io/", "service.kubernetes.io/", "external-dns.alpha.kubernetes.io/"];
 
 /// Collects what is wrong with one object.
-struct Flaws {
+pub(super) struct Flaws {
     kind: &'static str,
     name: String,
-    found: Vec<InvalidObject>,
+    pub(super) found: Vec<InvalidObject>,
 }
 
 impl Flaws {
-    fn of(kind: &'static str, metadata: &ObjectMeta) -> Flaws {
+    pub(super) fn of(kind: &'static str, metadata: &ObjectMeta) -> Flaws {
         let name = metadata.name.as_deref().unwrap_or_default();
         let name = match metadata.namespace.as_deref() {
             Some(namespace) => format!("{namespace}/{name}"),
@@ -41,12 +42,12 @@ impl Flaws {
         Flaws { kind, name, found: Vec::new() }
     }
 
-    fn add(&mut self, field: &'static str, value: impl ToString, reason: &str) {
+    pub(super) fn add(&mut self, field: &'static str, value: impl ToString, reason: &str) {
         let (kind, name, value) = (self.kind, self.name.clone(), value.to_string());
         self.found.push(InvalidObject { kind, name, field, value, reason: reason.to_owned() });
     }
 
-    fn address(&mut self, field: &'static str, text: &str) -> Option<IpAddr> {
+    pub(super) fn address(&mut self, field: &'static str, text: &str) -> Option<IpAddr> {
         let address = address(text);
         if address.is_none() {
             self.add(field, text, "is not an IP address; it is left out");
@@ -62,7 +63,7 @@ impl Flaws {
         range
     }
 
-    fn port(&mut self, field: &'static str, number: i32) -> Option<u16> {
+    pub(super) fn port(&mut self, field: &'static str, number: i32) -> Option<u16> {
         let port = u16::try_from(number).ok().filter(|port| *port != 0);
         if port.is_none() {
             self.add(field, number, "is not a port; it is left out");
@@ -70,7 +71,7 @@ impl Flaws {
         port
     }
 
-    fn protocol(&mut self, field: &'static str, text: Option<&str>) -> Option<Protocol> {
+    pub(super) fn protocol(&mut self, field: &'static str, text: Option<&str>) -> Option<Protocol> {
         match text {
             None | Some("TCP") => Some(Protocol::Tcp),
             Some("UDP") => Some(Protocol::Udp),
@@ -194,6 +195,11 @@ fn affinity_timeout_seconds(spec: &core::ServiceSpec) -> Option<u32> {
     u32::try_from(seconds).ok().filter(|seconds| *seconds > 0)
 }
 
+/// The annotations that the network reads.
+pub(super) fn read_annotations(metadata: &ObjectMeta) -> Labels {
+    read_labels(metadata).1
+}
+
 fn read_labels(metadata: &ObjectMeta) -> (Labels, Labels) {
     let kept = |all: &Option<Labels>, domains: &[&str]| -> Labels {
         let read = |key: &String| domains.iter().any(|domain| key.starts_with(domain));
@@ -227,8 +233,17 @@ pub(crate) fn slice(object: &discovery::EndpointSlice) -> (EndpointSlice, Vec<In
             .map(|one| endpoint(&mut flaws, one, address_type, namespace))
             .collect(),
         changed_at_milliseconds: changed_at(object),
+        imported: imported(&object.metadata).map(Box::new),
     };
     (converted, flaws.found)
+}
+
+/// The labels of a slice that was made for endpoints of another cluster (KEP-1645).
+fn imported(metadata: &ObjectMeta) -> Option<ImportedSlice> {
+    let labels = metadata.labels.as_ref()?;
+    let service = labels.get("multicluster.kubernetes.io/service-name").filter(|name| !name.is_empty())?;
+    let cluster = labels.get("multicluster.kubernetes.io/source-cluster");
+    Some(ImportedSlice { service: service.clone(), cluster: cluster.cloned().unwrap_or_default() })
 }
 
 /// A time that cannot be read is none: it only feeds a metric.

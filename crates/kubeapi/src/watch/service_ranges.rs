@@ -73,7 +73,7 @@ async fn run(cluster: Cluster, configured: Vec<IpNet>, sender: channel::Sender<V
 }
 
 /// Whether the server does not know the kind.
-fn is_absent(reason: &str) -> bool {
+pub(super) fn is_absent(reason: &str) -> bool {
     reason.contains("could not find the requested resource") || reason.contains("404 page not found")
 }
 

@@ -9,15 +9,8 @@ const UPSTREAM_PORT: u16 = 5353;
 
 pub(crate) fn an_update_loses_no_query_and_forwards(lab: &Lab) {
     let _upstream = start_upstream(lab);
-    let text =
-        lab.kubectl(&["-n", "kube-system", "get", "configmap", "seaway-dns", "-o", "jsonpath={.data.config\\.yaml}"]);
-    let mut configuration: serde_json::Value = serde_json::from_str(&text).expect("the lab writes it as JSON");
-    configuration["dns"]["upstreams"] = serde_json::json!([upstream_address(lab)]);
-    let patch = serde_json::json!({ "data": { "config.yaml": configuration.to_string() } }).to_string();
-    lab.kubectl(&["-n", "kube-system", "patch", "configmap", "seaway-dns", "--type=merge", "-p", &patch]);
     lab.nothing_is_lost_while("all servers replaced", || {
-        lab.kubectl(&["-n", "kube-system", "rollout", "restart", "daemonset/seaway-dns"]);
-        lab.kubectl(&["-n", "kube-system", "rollout", "status", "daemonset/seaway-dns", "--timeout=120s"]);
+        lab.configure_dns(|dns| dns["upstreams"] = serde_json::json!([upstream_address(lab)]));
     });
     must_forward(lab, "api.example.test");
 }

@@ -110,6 +110,19 @@ impl Lab {
         assert!(seen.queries > 0 && seen.lost == 0 && seen.failed == 0, "{what}: {seen:?}");
     }
 
+    /// Changes the section `dns` of the configuration, and replaces all servers.
+    pub(crate) fn configure_dns(&self, change: impl FnOnce(&mut serde_json::Value)) {
+        let of = ["-n", "kube-system"];
+        let kubectl = |words: &[&str]| self.kubectl(&[of.as_slice(), words].concat());
+        let text = kubectl(&["get", "configmap", "seaway-dns", "-o", "jsonpath={.data.config\\.yaml}"]);
+        let mut configuration: serde_json::Value = serde_json::from_str(&text).expect("the lab writes it as JSON");
+        change(&mut configuration["dns"]);
+        let patch = serde_json::json!({ "data": { "config.yaml": configuration.to_string() } }).to_string();
+        kubectl(&["patch", "configmap", "seaway-dns", "--type=merge", "-p", &patch]);
+        kubectl(&["rollout", "restart", "daemonset/seaway-dns"]);
+        kubectl(&["rollout", "status", "daemonset/seaway-dns", "--timeout=120s"]);
+    }
+
     /// Starts a command inside a host of the lab; waits for the first line it prints.
     pub(crate) fn start_on(&self, node: &str, words: &[&str]) -> Running {
         let mut command = self.command(&[&["exec", node, "--"], words].concat());

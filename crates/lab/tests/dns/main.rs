@@ -1,5 +1,5 @@
 //! Seaway as the DNS of a cluster: records of every type asked from a pod, names
-//! of others, and everything that may end while pods ask: agents, API server,
+//! that objects ask for, names of others, and everything that may end while pods ask: agents, API server,
 //! upstream, the server itself. All on one lab, with real queries.
 //!
 //! Needs root and the programs of the workspace (`cargo build --workspace
@@ -15,6 +15,7 @@
 
 mod faults;
 mod lab;
+mod names;
 mod records;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -26,9 +27,10 @@ use lab::Lab;
 type Scene = (&'static str, fn(&Lab));
 
 /// In this order: the first makes what the others ask for.
-const SCENES: [Scene; 8] = [
+const SCENES: [Scene; 9] = [
     ("records_of_every_type_are_told", records::of_every_type_are_told),
     ("pods_find_services_by_short_names", records::pods_find_services_by_short_names),
+    ("names_of_objects_whose_kinds_are_installed_later", names::of_objects_whose_kinds_are_installed_later_are_told),
     ("an_update_loses_no_query_and_forwards", faults::an_update_loses_no_query_and_forwards),
     ("killed_agents_lose_no_query", faults::killed_agents_lose_no_query),
     ("a_killed_api_server_loses_no_query", faults::a_killed_api_server_loses_no_query),

@@ -49,6 +49,10 @@ pub struct RawDns {
     pub pods: DnsPods,
     /// Endpoints without a host name are called as their pod, not by their address.
     pub endpoint_pod_names: bool,
+    /// Domain of Services of other clusters (KEP-1645); empty: there are none.
+    pub cluster_set_domain: String,
+    /// Zones for addresses that are reached from outside.
+    pub external_zones: Vec<DnsExternalZone>,
     /// Search lists of pods are walked by the server.
     pub search: bool,
     #[serde(skip_serializing)]
@@ -69,6 +73,8 @@ pub struct RawDns {
     pub queries_per_second_per_client: u32,
     /// Threads that answer; 0: one per processor that may be used.
     pub threads: u16,
+    /// Seconds without the agent after which the server says that it is not ready; 0: it answers on.
+    pub unready_after_seconds: u32,
     /// Where `/metrics`, `/health` and `/ready` are asked.
     pub admin: SocketAddr,
 }
@@ -84,6 +90,41 @@ pub enum DnsPods {
     Insecure,
     /// Addresses of pods of that namespace only.
     Verified,
+}
+
+/// A zone for addresses that are reached from outside: its name alone, or with how it is served.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", from = "WrittenZone")]
+pub struct DnsExternalZone {
+    /// Its name.
+    pub name: String,
+    /// Headless Services have names in it, too.
+    pub headless: bool,
+    /// Names that it does not have are asked of upstreams.
+    pub fall_through: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum WrittenZone {
+    Name(String),
+    #[serde(rename_all = "camelCase")]
+    Whole {
+        name: String,
+        #[serde(default)]
+        headless: bool,
+        #[serde(default)]
+        fall_through: bool,
+    },
+}
+
+impl From<WrittenZone> for DnsExternalZone {
+    fn from(written: WrittenZone) -> Self {
+        match written {
+            WrittenZone::Name(name) => Self { name, headless: false, fall_through: false },
+            WrittenZone::Whole { name, headless, fall_through } => Self { name, headless, fall_through },
+        }
+    }
 }
 
 /// How one of several upstreams is picked.
@@ -165,6 +206,7 @@ impl RawConfig {
         });
         let stub_domains = stub_domains.collect();
         domain_name("dns.domain", &dns.domain, &mut findings);
+        zones(&dns, &mut findings);
         dns.hosts.keys().for_each(|name| domain_name("dns.hosts", name, &mut findings));
         findings.networks("dns.allowedClients", &dns.allowed_clients);
         if dns.port == 0 {
@@ -178,6 +220,21 @@ impl RawConfig {
         }
         findings.into_result()?;
         Ok(DnsConfig { plain: dns, upstreams, stub_domains, run: self.paths.run, log: self.log })
+    }
+}
+
+/// Each zone of ours has a domain of its own.
+fn zones(dns: &RawDns, findings: &mut Findings) {
+    let bare = |domain: &str| domain.trim_end_matches('.').to_ascii_lowercase();
+    let mut known = vec![bare(&dns.domain)];
+    let others = dns.external_zones.iter().map(|zone| ("dns.externalZones", &zone.name));
+    let cluster_set = Some(("dns.clusterSetDomain", &dns.cluster_set_domain)).filter(|(_, domain)| !domain.is_empty());
+    for (field, domain) in cluster_set.into_iter().chain(others) {
+        domain_name(field, domain, findings);
+        if known.contains(&bare(domain)) {
+            findings.add(field, format!("{domain:?}"), "is served as another zone already");
+        }
+        known.push(bare(domain));
     }
 }
 
@@ -238,6 +295,8 @@ impl Default for RawDns {
             ttl_seconds: 5,
             pods: DnsPods::default(),
             endpoint_pod_names: false,
+            cluster_set_domain: "clusterset.local".to_owned(),
+            external_zones: Vec::new(),
             search: true,
             upstreams: Vec::new(),
             policy: DnsPolicy::default(),
@@ -248,6 +307,7 @@ impl Default for RawDns {
             allowed_clients: Vec::new(),
             queries_per_second_per_client: 0,
             threads: 0,
+            unready_after_seconds: 0,
             // The port that scrapes of CoreDNS know. Its ports for health and readiness are left
             // alone: on a host's own network they are taken more often than not.
             admin: SocketAddr::from(([0, 0, 0, 0], 9153)),

@@ -54,6 +54,7 @@ fn slice(random: &mut Random, number: u8, service: &Service, which: u8, hints: H
     let ipv4 = which.is_multiple_of(2);
     let count = if random.percent(15) { 0 } else { random.small(1..6) };
     EndpointSlice {
+        imported: None,
         service: Some(named(number).name).filter(|_| !random.percent(2)),
         address_type: match random.within(0..60) {
             0 => AddressType::Name,

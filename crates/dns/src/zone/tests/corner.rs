@@ -152,6 +152,21 @@ fn a_pod_of_two_families_is_one_srv_target() {
 }
 
 #[test]
+fn an_address_in_two_slices_is_told_once_and_with_the_ports_of_both() {
+    let member = || vec![endpoint("10.1.0.1", None)];
+    let mut cluster = shop(vec![
+        tell_service("shop/db", service(&[], &[])),
+        tell_slice("shop/db-a", slice("db", member(), &[("sql", 5432)])),
+        tell_slice("shop/db-b", slice("db", member(), &[("sql", 5432), ("gossip", 7000)])),
+    ]);
+    assert_eq!(cluster.ask("db.shop.svc.cluster.local.", "A").data(), ["A 10.1.0.1"]);
+    let sql = cluster.ask("_sql._tcp.db.shop.svc.cluster.local.", "SRV");
+    assert_eq!((sql.data().len(), sql.additional.len()), (1, 1), "{sql:?}");
+    assert_eq!(cluster.ask("_gossip._tcp.db.shop.svc.cluster.local.", "SRV").data().len(), 1);
+    assert_eq!(cluster.ask("1.0.1.10.in-addr.arpa.", "PTR").data().len(), 1);
+}
+
+#[test]
 fn zones_of_headless_services() {
     let at = |address, zone: &str| Endpoint { zone: Some(zone.into()), ..endpoint(address, None) };
     let endpoints = vec![at("10.1.0.1", "eu-1"), at("10.1.0.2", "eu-2")];

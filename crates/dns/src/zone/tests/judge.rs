@@ -35,6 +35,8 @@ pub(crate) fn settings() -> ZoneSettings {
         pods: PodNames::Insecure,
         endpoint_pod_names: false,
         servers: vec!["10.96.0.10".parse().unwrap()],
+        cluster_set: Some(OwnedName::parse("clusterset.local").unwrap()),
+        external: Vec::new(),
     }
 }
 
@@ -88,10 +90,10 @@ impl Cluster {
         let mut buffer = vec![0; 65_535];
         let mut response = Response::new(&mut buffer, limit, &query);
         let mut asked = Asked { name: &asked_name, before: 0, kind: query.kind, place: Place::QUESTION };
-        let outcome = match (asked_name.below(&self.index.settings.domain), reverse::address_of(&asked_name)) {
-            (Some(before), _) => {
+        let outcome = match (self.index.zone_of(&asked_name), reverse::address_of(&asked_name)) {
+            (Some((zone, before)), _) => {
                 asked.before = before;
-                self.index.answer(asked, &mut self.scratch, &mut response)
+                self.index.answer_in(zone, asked, &mut self.scratch, &mut response)
             }
             (None, Some(address)) if self.index.answer_reverse(address, asked, &mut response) => Outcome::Answered,
             _ => Outcome::Unknown,

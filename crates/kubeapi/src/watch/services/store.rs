@@ -1,17 +1,14 @@
 //! What the API said of Services and slices, and what of it is new.
 
-use std::collections::{BTreeMap, HashMap};
-use std::hash::Hash;
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
 use seaway_model::{EndpointSlice, Service, ServiceChange, ServiceRef, SliceRef};
 
 use crate::InvalidObject;
 use crate::watch::WatchHealth;
+use crate::watch::batches::Differences;
+use crate::watch::known::{Converted, Known};
 use crate::watch::store::Update;
-
-/// An object and what of it cannot be used.
-pub(super) type Converted<V> = (V, Vec<InvalidObject>);
 
 /// What one of the two watches says.
 #[derive(Debug)]
@@ -23,101 +20,18 @@ pub(super) enum Change {
 /// Both kinds.
 #[derive(Debug, Default)]
 pub(super) struct Store {
-    services: Kind<ServiceRef, Service>,
-    slices: Kind<SliceRef, EndpointSlice>,
+    services: Known<ServiceRef, Service>,
+    slices: Known<SliceRef, EndpointSlice>,
     was_synced: bool,
-}
-
-/// The objects of one kind.
-#[derive(Debug)]
-struct Kind<K, V> {
-    /// Each with the list that had it last.
-    objects: HashMap<K, (u64, Arc<V>)>,
-    invalid: BTreeMap<K, Vec<InvalidObject>>,
-    /// Counts lists.
-    list: u64,
-    complete: bool,
-    failure: Option<String>,
-}
-
-// === impl Kind ===
-
-impl<K, V> Default for Kind<K, V> {
-    fn default() -> Self {
-        Kind { objects: HashMap::new(), invalid: BTreeMap::new(), list: 0, complete: false, failure: None }
-    }
-}
-
-impl<K: Clone + Eq + Hash + Ord, V: PartialEq> Kind<K, V> {
-    fn apply(
-        &mut self,
-        update: Update<K, Converted<V>>,
-        tell: fn(K, Option<Arc<V>>) -> ServiceChange,
-        batch: &mut Vec<ServiceChange>,
-    ) {
-        match update {
-            Update::Failed(reason) => {
-                self.failure = Some(reason);
-                return;
-            }
-            Update::Begin => {
-                // Asking for a list says nothing yet of whether it will come.
-                self.list += 1;
-                return;
-            }
-            Update::Listed(key, converted) | Update::Set(key, converted) => {
-                batch.extend(self.set(key, converted).map(|(key, now)| tell(key, Some(now))));
-            }
-            Update::End => {
-                let gone = self.objects.iter().filter(|(_, (list, _))| *list != self.list);
-                let gone: Vec<K> = gone.map(|(key, _)| key.clone()).collect();
-                for key in gone {
-                    self.remove(&key);
-                    batch.push(tell(key, None));
-                }
-                self.complete = true;
-            }
-            Update::Delete(key) => {
-                if self.remove(&key) {
-                    batch.push(tell(key, None));
-                }
-            }
-            Update::Resumed => {}
-        }
-        self.failure = None;
-    }
-
-    /// What is new, if anything.
-    fn set(&mut self, key: K, (now, flaws): Converted<V>) -> Option<(K, Arc<V>)> {
-        if flaws.is_empty() {
-            self.invalid.remove(&key);
-        } else {
-            self.invalid.insert(key.clone(), flaws);
-        }
-        if let Some((list, known)) = self.objects.get_mut(&key) {
-            *list = self.list;
-            if **known == now {
-                return None;
-            }
-            *known = Arc::new(now);
-            return Some((key, Arc::clone(known)));
-        }
-        let now = Arc::new(now);
-        self.objects.insert(key.clone(), (self.list, Arc::clone(&now)));
-        Some((key, now))
-    }
-
-    fn remove(&mut self, key: &K) -> bool {
-        self.invalid.remove(key);
-        self.objects.remove(key).is_some()
-    }
 }
 
 // === impl Store ===
 
-impl Store {
-    /// Takes what a watch says and adds what is new to the batch.
-    pub(super) fn apply(&mut self, change: Change, batch: &mut Vec<ServiceChange>) {
+impl Differences for Store {
+    type Update = Change;
+    type Change = ServiceChange;
+
+    fn apply(&mut self, change: Change, batch: &mut Vec<ServiceChange>) {
         match change {
             Change::Service(update) => {
                 self.services.apply(update, |of, now| ServiceChange::Service { of, now }, batch);
@@ -130,14 +44,16 @@ impl Store {
         }
     }
 
-    pub(super) fn health(&self) -> WatchHealth {
+    fn health(&self) -> WatchHealth {
         WatchHealth { failing: self.failing(), invalid: self.invalid().cloned().collect() }
     }
 
-    pub(super) fn is_as_healthy_as(&self, health: &WatchHealth) -> bool {
+    fn is_as_healthy_as(&self, health: &WatchHealth) -> bool {
         self.failing() == health.failing && self.invalid().eq(health.invalid.iter())
     }
+}
 
+impl Store {
     fn failing(&self) -> BTreeMap<&'static str, String> {
         let kinds = [("services", &self.services.failure), ("endpointslices", &self.slices.failure)];
         kinds.into_iter().filter_map(|(kind, reason)| Some((kind, reason.clone()?))).collect()
@@ -150,12 +66,15 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use seaway_model::service::AddressType;
 
     use super::*;
 
     fn slice(name: &str) -> (SliceRef, EndpointSlice) {
         let slice = EndpointSlice {
+            imported: None,
             changed_at_milliseconds: None,
             service: Some("web".into()),
             address_type: AddressType::IPv4,
