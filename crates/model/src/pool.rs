@@ -40,8 +40,27 @@ pub struct IpPool {
     pub namespace_selector: LabelSelector,
     /// Whether traffic that leaves the cluster gets the node's address.
     pub masquerade: bool,
-    /// No new addresses; those in use stay.
+    /// No new addresses; those in use stay. So it is with a pool that is being deleted.
     pub disabled: bool,
+}
+
+// === impl IpPool ===
+
+impl IpPool {
+    /// A pool whose other fields have their defaults: VXLAN, for all nodes and namespaces, masqueraded.
+    #[must_use]
+    pub fn new(name: impl Into<String>, cidr: IpNet, block_prefix_length: u8) -> Self {
+        Self {
+            name: name.into(),
+            cidr,
+            block_prefix_length,
+            encapsulation: Encapsulation::default(),
+            node_selector: LabelSelector::default(),
+            namespace_selector: LabelSelector::default(),
+            masquerade: true,
+            disabled: false,
+        }
+    }
 }
 
 /// A block of a pool, taken by a node (`IPBlock`).

@@ -65,16 +65,7 @@ pub(super) fn settings() -> Settings {
 }
 
 pub(super) fn pool(name: &str, cidr: &str, block_prefix_length: u8) -> IpPool {
-    IpPool {
-        name: name.into(),
-        cidr: cidr.parse().unwrap(),
-        block_prefix_length,
-        encapsulation: Default::default(),
-        node_selector: Default::default(),
-        namespace_selector: Default::default(),
-        masquerade: true,
-        disabled: false,
-    }
+    IpPool::new(name, cidr.parse().unwrap(), block_prefix_length)
 }
 
 /// Two nodes, one pool per family.

@@ -195,21 +195,10 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
-    use seaway_model::{Encapsulation, LabelSelector};
-
     use super::*;
 
     fn pool(cidr: &str) -> IpPool {
-        IpPool {
-            name: "p".into(),
-            cidr: cidr.parse().unwrap(),
-            block_prefix_length: 26,
-            encapsulation: Encapsulation::Vxlan,
-            node_selector: LabelSelector::default(),
-            namespace_selector: LabelSelector::default(),
-            masquerade: true,
-            disabled: false,
-        }
+        IpPool::new("p", cidr.parse().unwrap(), 26)
     }
 
     fn listed() -> Store {

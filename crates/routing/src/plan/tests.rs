@@ -1,6 +1,6 @@
 //! Tables over plans of small clusters.
 
-use seaway_model::{Diagnose, LabelSelector};
+use seaway_model::Diagnose;
 
 use super::*;
 
@@ -13,16 +13,7 @@ pub(super) fn address(text: &str) -> IpAddr {
 }
 
 pub(super) fn pool(name: &str, cidr: &str, block: u8, encapsulation: Encapsulation) -> IpPool {
-    IpPool {
-        name: name.into(),
-        cidr: net(cidr),
-        block_prefix_length: block,
-        encapsulation,
-        node_selector: LabelSelector::default(),
-        namespace_selector: LabelSelector::default(),
-        masquerade: true,
-        disabled: false,
-    }
+    IpPool { encapsulation, ..IpPool::new(name, net(cidr), block) }
 }
 
 pub(super) fn underlay(mtu_bytes: u32) -> Underlay {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use seaway_model::{IpPool, LabelSelector, NodeName};
+use seaway_model::{IpPool, NodeName};
 
 use super::raw::{RawIpam, RawPool, RawServices};
 use super::{
@@ -107,15 +107,11 @@ fn ipam(raw: &RawIpam) -> Ipam {
 fn pool(raw: RawPool) -> IpPool {
     // 64 addresses a block, as in the custom resource.
     let usual_block = raw.cidr.max_prefix_len() - 6;
+    let block_prefix_length = raw.block_prefix_length.unwrap_or(usual_block);
     IpPool {
-        name: raw.name,
-        cidr: raw.cidr,
-        block_prefix_length: raw.block_prefix_length.unwrap_or(usual_block),
         encapsulation: raw.encapsulation,
-        node_selector: LabelSelector::default(),
-        namespace_selector: LabelSelector::default(),
         masquerade: raw.masquerade,
-        disabled: false,
+        ..IpPool::new(raw.name, raw.cidr, block_prefix_length)
     }
 }
 
