@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use seaway_kubeapi::PoolUsage;
+use seaway_kubeapi::{PoolLife, PoolUsage};
 use seaway_model::{IpPool, NodeName, Snapshot};
 
 /// How long a node must be gone before its blocks go too. Nodes are deleted and registered again by
@@ -21,6 +21,10 @@ pub(crate) const NODE_GRACE: Duration = Duration::from_secs(60);
 pub(crate) enum Action {
     /// Create a configured pool.
     CreatePool(IpPool),
+    /// See to it that the pool stays while blocks of it are in use, should somebody delete it.
+    KeepPool(String),
+    /// Let a deleted pool go that has no block any more.
+    LetPoolGo(String),
     /// Delete a block of a node that is gone.
     DeleteBlock { node: NodeName, block: IpNet },
     /// Write the status of a pool.
@@ -47,6 +51,8 @@ pub(crate) struct View<'a> {
     pub(crate) snapshot: &'a Snapshot,
     /// Addresses in use by block, as the nodes recorded them.
     pub(crate) recorded_use: &'a BTreeMap<IpNet, u64>,
+    /// How far pools are on their way out; nothing is known of those that are missing.
+    pub(crate) lives: &'a BTreeMap<String, PoolLife>,
     pub(crate) service_cidrs: &'a [IpNet],
     pub(crate) default_pools: &'a [IpPool],
     /// Since any fixed moment.
@@ -61,6 +67,7 @@ impl Memory {
         if view.snapshot.pools.is_empty() {
             actions.extend(view.default_pools.iter().cloned().map(Action::CreatePool));
         }
+        pools::keep_or_let_go(view, &mut actions);
         self.collect_blocks(view, &mut actions);
         self.report_pools(view, &mut actions);
         actions

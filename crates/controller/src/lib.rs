@@ -3,6 +3,7 @@
 //!
 //! - creates the configured pools when the cluster has none;
 //! - deletes blocks of nodes that are gone, after a grace period;
+//! - keeps a deleted pool while pods use it;
 //! - writes how full pools are, or why one is not in force, into their status;
 //! - warns on Services that nobody serves or that do not work as written;
 //! - warns by an event and a metric before a pool is full.
@@ -16,4 +17,4 @@ mod services;
 mod tasks;
 
 pub use error::ControllerError;
-pub use tasks::run;
+pub use tasks::{give_pools_up, run};

@@ -15,10 +15,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use prometheus_client::registry::Registry;
 use seaway_kubeapi::{
-    ApiAddress, Cluster, Connection, Events, KubeApiError, Lease, LeaseTimes, PodScope, Pools, Severity, SnapshotWatch,
-    Subject, WatchHealth, connect, watch,
+    ApiAddress, Cluster, Connection, Events, KubeApiError, Lease, LeaseTimes, PodScope, PoolLife, Pools, Severity,
+    SnapshotWatch, Subject, WatchHealth, connect, watch,
 };
 use seaway_model::Diagnose;
 use seaway_runtime::config::ControllerConfig;
@@ -37,17 +38,21 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// At least this long between two looks: a rollout changes blocks many times a second.
 const LOOK_PAUSE: Duration = Duration::from_secs(1);
 
+/// Gives all pools up, so that deleting them waits for nobody: the last step before a controller is removed for
+/// good. How many there were.
+///
+/// # Errors
+/// When the configuration gives no way to the API, or the API refuses.
+pub async fn give_pools_up(config: &ControllerConfig) -> Result<usize, ControllerError> {
+    Ok(Pools::new(&connection_of(config).await?).give_all_up().await?)
+}
+
 /// Runs until `stop` is cancelled.
 ///
 /// # Errors
 /// When the configuration gives no way to the API, or the admin port is taken.
 pub async fn run(config: ControllerConfig, stop: CancellationToken) -> Result<(), ControllerError> {
-    let server = config.api.server.clone();
-    let connection = Connection {
-        kubeconfig: config.api.kubeconfig.clone(),
-        server: server.map(|server| ApiAddress { host: server.host, port: server.port }),
-    };
-    let cluster = connect(&connection).await?;
+    let cluster = connection_of(&config).await?;
     let metrics = ControllerMetrics::default();
     let mut registry = Registry::default();
     metrics.register(&mut registry);
@@ -65,6 +70,15 @@ pub async fn run(config: ControllerConfig, stop: CancellationToken) -> Result<()
         () = controller.elections(watch, stop) => {}
     }
     Ok(())
+}
+
+async fn connection_of(config: &ControllerConfig) -> Result<Cluster, KubeApiError> {
+    let server = config.api.server.clone();
+    let connection = Connection {
+        kubeconfig: config.api.kubeconfig.clone(),
+        server: server.map(|server| ApiAddress { host: server.host, port: server.port }),
+    };
+    connect(&connection).await
 }
 
 pub(crate) struct Controller {
@@ -123,11 +137,12 @@ impl Controller {
         watch.ready().await;
         loop {
             let snapshot = Arc::clone(&watch.snapshots.borrow_and_update());
-            match pools.recorded_use().await {
-                Ok(recorded_use) => {
+            match look(&pools).await {
+                Ok((recorded_use, lives)) => {
                     let actions = memory.decide(&View {
                         snapshot: &snapshot,
                         recorded_use: &recorded_use,
+                        lives: &lives,
                         service_cidrs: &self.config.service_cidrs,
                         default_pools: &self.config.default_pools,
                         now: started.elapsed(),
@@ -137,7 +152,7 @@ impl Controller {
                         self.act(&pools, &events, &mut memory, action).await;
                     }
                 }
-                Err(error) => report("cannot look at the blocks", &error),
+                Err(error) => report("cannot look at pools and blocks", &error),
             }
             tokio::time::sleep(LOOK_PAUSE).await;
             // Either is a reason for the next look: a change, or time.
@@ -150,6 +165,15 @@ impl Controller {
             Action::CreatePool(pool) => match pools.create(&pool).await {
                 Ok(created) => tracing::info!(pool = pool.name, created, "default pool"),
                 Err(error) => report("cannot create a default pool", &error),
+            },
+            Action::KeepPool(pool) => {
+                if let Err(error) = pools.keep(&pool).await {
+                    report("cannot mark a pool as one to be kept while pods use it", &error);
+                }
+            }
+            Action::LetPoolGo(pool) => match pools.let_go(&pool).await {
+                Ok(gone) => tracing::info!(pool, gone, "deleted pool without blocks"),
+                Err(error) => report("cannot let a deleted pool go", &error),
             },
             Action::DeleteBlock { node, block } => match pools.delete_block_of(&node, &block).await {
                 Ok(deleted) => tracing::info!(%node, %block, deleted, "block of a node that is gone"),
@@ -170,6 +194,11 @@ impl Controller {
             }
         }
     }
+}
+
+/// What no watch shows: addresses in use of every block, and how far pools are on their way out.
+async fn look(pools: &Pools) -> Result<(BTreeMap<IpNet, u64>, BTreeMap<String, PoolLife>), KubeApiError> {
+    Ok((pools.recorded_use().await?, pools.lives().await?))
 }
 
 // === impl Status ===

@@ -12,6 +12,7 @@ use api_server::ApiServer;
 use seaway_kubeapi::{BlockClaims, ClaimOutcome, install_crds};
 use seaway_model::{BlockAllocation, agent_api::AttachmentKey};
 use seaway_runtime::RawConfig;
+use seaway_runtime::config::ControllerConfig;
 use seaway_runtime::shutdown::CancellationToken;
 use tokio::task::JoinHandle;
 
@@ -47,17 +48,51 @@ async fn one_of_two_controllers_looks_after_the_pools() {
     until(&server, &["get", "lease", "seaway-controller", "-o", "jsonpath={.spec.holderIdentity}"], "two").await;
     server.kubectl(&["delete", "ipblock", "10-244-0-0-28"]).unwrap();
     until(&server, &["get", "ippool", "default-ipv4", "-o", status], "0 32 1 2").await;
+    a_deleted_pool_stays_until_its_block_is_free(&server, &claims).await;
     stop_two.cancel();
     two.await.unwrap();
+    nothing_holds_a_pool_that_was_given_up(&server).await;
 }
 
-fn start(server: &ApiServer, identity: &str) -> (JoinHandle<()>, CancellationToken) {
+async fn a_deleted_pool_stays_until_its_block_is_free(server: &ApiServer, claims: &BlockClaims) {
+    let pool = "apiVersion: seaway.dev/v1alpha1\nkind: IPPool\nmetadata: {name: gold}\nspec: {cidr: 10.60.0.0/24}\n";
+    server.kubectl_with_input(&["apply", "-f", "-"], pool).unwrap();
+    until(server, &["get", "ippool", "gold", "-o", "jsonpath={.metadata.finalizers}"], "seaway.dev/blocks").await;
+    let block = "10.60.0.64/26".parse().unwrap();
+    assert!(matches!(claims.claim("gold", block).await.unwrap(), ClaimOutcome::Claimed(_)));
+    server.kubectl(&["delete", "ippool", "gold", "--wait=false"]).unwrap();
+    let held_by = &["get", "ippool", "gold", "-o", "jsonpath={.status.heldBy[*]}"];
+    until(server, held_by, "block 10.60.0.64/26 of node n1: 0 in use").await;
+    claims.release(&block).await.unwrap();
+    until(
+        server,
+        &["get", "ippools", "--ignore-not-found", "-o", "jsonpath=({.items[*].metadata.name})"],
+        "(default-ipv4)",
+    )
+    .await;
+}
+
+/// No controller runs any more.
+async fn nothing_holds_a_pool_that_was_given_up(server: &ApiServer) {
+    server.kubectl(&["delete", "ippool", "default-ipv4", "--wait=false"]).unwrap();
+    let pools = &["get", "ippools", "-o", "jsonpath=({.items[*].metadata.name})"];
+    until(server, pools, "(default-ipv4)").await;
+    assert_eq!(seaway_controller::give_pools_up(&config(server, "three")).await.unwrap(), 1);
+    until(server, pools, "()").await;
+    assert_eq!(seaway_controller::give_pools_up(&config(server, "three")).await.unwrap(), 0);
+}
+
+fn config(server: &ApiServer, identity: &str) -> ControllerConfig {
     let kubeconfig = server.kubeconfig().display().to_string();
     let text = format!(
         "kubeconfig: {kubeconfig}\nadmin: {{controller: '127.0.0.1:0'}}\n\
          ipam: {{defaultPools: [{{name: default-ipv4, cidr: 10.244.0.0/27, blockPrefixLength: 28}}]}}\n"
     );
-    let config = RawConfig::parse(&text, "test").unwrap().controller(identity.into()).unwrap();
+    RawConfig::parse(&text, "test").unwrap().controller(identity.into()).unwrap()
+}
+
+fn start(server: &ApiServer, identity: &str) -> (JoinHandle<()>, CancellationToken) {
+    let config = config(server, identity);
     assert_eq!(config.admin, SocketAddr::from(([127, 0, 0, 1], 0)));
     let stop = CancellationToken::new();
     let token = stop.clone();

@@ -36,7 +36,8 @@ pub(crate) fn pool(object: &IPPool) -> Result<IpPool, InvalidObject> {
         node_selector: spec.node_selector.as_ref().map(selector).unwrap_or_default(),
         namespace_selector: spec.namespace_selector.as_ref().map(selector).unwrap_or_default(),
         masquerade: spec.masquerade,
-        disabled: spec.disabled,
+        // Kept by our finalizer while pods use it, but on its way out.
+        disabled: spec.disabled || object.metadata.deletion_timestamp.is_some(),
     })
 }
 
@@ -147,6 +148,14 @@ mod tests {
         assert_eq!((four.block_prefix_length, four.masquerade, four.disabled), (26, true, false));
         assert_eq!(four.encapsulation, Encapsulation::Vxlan);
         assert_eq!(pool(&pool_with("fd00::/64")).unwrap().block_prefix_length, 122);
+    }
+
+    #[test]
+    fn a_pool_on_its_way_out_gives_no_addresses() {
+        let mut object = pool_with("10.244.0.0/16");
+        object.metadata.deletion_timestamp =
+            Some(serde_json::from_value(serde_json::json!("2026-01-01T00:00:00Z")).unwrap());
+        assert!(pool(&object).unwrap().disabled);
     }
 
     #[test]

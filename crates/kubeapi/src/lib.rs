@@ -24,7 +24,7 @@ pub use error::{InvalidObject, KubeApiError};
 pub use events::{Events, Severity, Subject};
 pub use lease::{Lease, LeaseTimes};
 pub use nodes::{AGENT_NOT_READY_TAINT, NodeWriter};
-pub use pools::{PoolUsage, Pools};
+pub use pools::{PoolLife, PoolUsage, Pools};
 pub use watch::{
     NameKinds, NameWatch, PodScope, PodWatch, ServiceRanges, ServiceWatch, SnapshotWatch, WatchHealth, watch,
     watch_names, watch_pods, watch_service_ranges, watch_services,

@@ -26,7 +26,8 @@ Examples:
 pub(crate) const CONTROLLER_EXAMPLES: &str = "\
 Examples:
   seaway controller                              as the Deployment runs it
-  seaway controller --validate --config config.yaml";
+  seaway controller --validate --config config.yaml
+  seaway controller uninstall                    let deleted pools go, whoever uses them";
 
 pub(crate) const DNS_EXAMPLES: &str = "\
 Examples:
@@ -71,8 +72,16 @@ pub(crate) struct ControllerArguments {
     #[command(flatten)]
     file: ConfigArguments,
     /// Name under which this replica holds its lease; the host name unless given.
-    #[arg(long, value_name = "NAME", env = "POD_NAME")]
+    #[arg(long, value_name = "NAME", env = "POD_NAME", global = true)]
     identity: Option<String>,
+    #[command(subcommand)]
+    step: Option<ControllerStep>,
+}
+
+#[derive(Debug, Subcommand)]
+enum ControllerStep {
+    /// Let go of all address pools, so that deleting them waits for nobody.
+    Uninstall,
 }
 
 #[derive(Debug, Args)]
@@ -130,7 +139,14 @@ pub(crate) fn controller(arguments: &ControllerArguments) -> ExitCode {
     if arguments.file.validate {
         return show(&config);
     }
-    on_runtime(&config.log, async |stop| seaway_controller::run(config.clone(), stop).await)
+    match arguments.step {
+        None => on_runtime(&config.log, async |stop| seaway_controller::run(config.clone(), stop).await),
+        Some(ControllerStep::Uninstall) => on_runtime(&config.log, async |_stop| {
+            let pools = seaway_controller::give_pools_up(&config).await?;
+            println!("pools let go: {pools}");
+            Ok::<(), seaway_controller::ControllerError>(())
+        }),
+    }
 }
 
 /// Runs the DNS server.

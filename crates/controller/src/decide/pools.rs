@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use seaway_kubeapi::PoolUsage;
-use seaway_model::{Diagnose, IpPool};
+use seaway_model::{Diagnose, IpBlock, IpPool};
 use seaway_routing::plan::{PlanError, pool_problems};
 
 use super::{Action, Memory, View};
@@ -13,8 +13,28 @@ const FULL_PERCENT: u128 = 90;
 /// Below this it is well again; the gap keeps a pool at the mark from being warned of all the time.
 const WELL_PERCENT: u128 = 80;
 
+/// Blocks that the status of a deleted pool names; of more it tells the number.
+const NAMED_HOLDERS: usize = 20;
+
 const NEARLY_EXHAUSTED: &str = "PoolNearlyExhausted";
 const NOT_IN_FORCE: &str = "PoolNotInForce";
+
+/// Every pool is kept, and a deleted one let go when it has no block any more.
+pub(super) fn keep_or_let_go(view: &View<'_>, actions: &mut Vec<Action>) {
+    for (name, life) in view.lives {
+        match (life.deleting, life.kept) {
+            (false, false) => actions.push(Action::KeepPool(name.clone())),
+            (true, true) => {
+                // The snapshot keeps what it cannot watch any more: a definition that was removed with all blocks.
+                let held = blocks_of(name, view).any(|block| view.recorded_use.contains_key(&block.cidr));
+                if !held {
+                    actions.push(Action::LetPoolGo(name.clone()));
+                }
+            }
+            _ => {}
+        }
+    }
+}
 
 // === impl Memory ===
 
@@ -63,7 +83,8 @@ impl Memory {
 }
 
 fn usage(pool: &IpPool, view: &View<'_>, problem: Option<&PlanError>) -> PoolUsage {
-    let blocks: Vec<_> = view.snapshot.blocks.values().filter(|block| block.pool == pool.name).collect();
+    let blocks: Vec<_> = blocks_of(&pool.name, view).collect();
+    let deleting = view.lives.get(&pool.name).is_some_and(|life| life.deleting);
     let used = blocks.iter().filter_map(|block| view.recorded_use.get(&block.cidr)).sum();
     let bits = u32::from(pool.cidr.max_prefix_len() - pool.cidr.prefix_len());
     let block_bits = u32::from(pool.block_prefix_length.saturating_sub(pool.cidr.prefix_len()));
@@ -73,7 +94,21 @@ fn usage(pool: &IpPool, view: &View<'_>, problem: Option<&PlanError>) -> PoolUsa
         claimed_blocks: u64::try_from(blocks.len()).unwrap_or(u64::MAX),
         total_blocks: power_of_two(block_bits),
         problems: problem.map(|problem| format!("{}: {problem}", problem.id())).into_iter().collect(),
+        held_by: if deleting { holders(&blocks, view) } else { Vec::new() },
     }
+}
+
+fn holders(blocks: &[&IpBlock], view: &View<'_>) -> Vec<String> {
+    let told = blocks.iter().take(NAMED_HOLDERS).map(|block| {
+        let used = view.recorded_use.get(&block.cidr).copied().unwrap_or_default();
+        format!("block {} of node {}: {used} in use", block.cidr, block.node)
+    });
+    let rest = blocks.len().saturating_sub(NAMED_HOLDERS);
+    told.chain((rest > 0).then(|| format!("{rest} more blocks"))).collect()
+}
+
+fn blocks_of<'a>(pool: &'a str, view: &'a View<'_>) -> impl Iterator<Item = &'a IpBlock> {
+    view.snapshot.blocks.values().filter(move |block| block.pool == pool)
 }
 
 /// By addresses or by blocks, whichever is more: a node that needs a block cannot use another's addresses. One

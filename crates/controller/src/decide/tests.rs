@@ -1,20 +1,11 @@
 //! The controller's decisions on small clusters.
 
-use seaway_model::{Encapsulation, IpBlock, LabelSelector, Node};
+use seaway_model::{IpBlock, Node};
 
 use super::*;
 
 fn pool(name: &str, cidr: &str, block_prefix_length: u8) -> IpPool {
-    IpPool {
-        name: name.into(),
-        cidr: cidr.parse().unwrap(),
-        block_prefix_length,
-        encapsulation: Encapsulation::Vxlan,
-        node_selector: LabelSelector::default(),
-        namespace_selector: LabelSelector::default(),
-        masquerade: true,
-        disabled: false,
-    }
+    IpPool::new(name, cidr.parse().unwrap(), block_prefix_length)
 }
 
 fn secs(seconds: u64) -> Duration {
@@ -27,6 +18,7 @@ struct Bench {
     snapshot: Snapshot,
     recorded_use: BTreeMap<IpNet, u64>,
     default_pools: Vec<IpPool>,
+    lives: BTreeMap<String, PoolLife>,
     memory: Memory,
 }
 
@@ -50,6 +42,7 @@ impl Bench {
         self.memory.decide(&View {
             snapshot: &self.snapshot,
             recorded_use: &self.recorded_use,
+            lives: &self.lives,
             service_cidrs: &["10.96.0.0/16".parse().unwrap()],
             default_pools: &self.default_pools,
             now,
@@ -148,4 +141,39 @@ fn a_pool_that_is_not_in_force_says_why() {
     });
     assert!(told, "{actions:?}");
     assert!(bench.decide(secs(1)).is_empty());
+}
+
+#[test]
+fn a_deleted_pool_stays_until_its_last_block_is_free() {
+    let mut bench = Bench::new();
+    bench.lives.insert("p".into(), PoolLife::default());
+    bench.claim(0, "a", 2);
+    assert!(bench.decide(secs(0)).contains(&Action::KeepPool("p".into())));
+    bench.lives.insert("p".into(), PoolLife { deleting: false, kept: true });
+    assert!(bench.decide(secs(1)).is_empty(), "kept, and nobody deletes it");
+
+    bench.lives.insert("p".into(), PoolLife { deleting: true, kept: true });
+    let actions = bench.decide(secs(2));
+    let [Action::WriteUsage { usage, .. }] = actions.as_slice() else { panic!("{actions:?}") };
+    assert_eq!(usage.held_by, ["block 10.0.0.0/28 of node a: 2 in use"]);
+    bench.recorded_use.clear();
+    assert!(bench.decide(secs(3)).contains(&Action::LetPoolGo("p".into())));
+    // Somebody else's finalizer keeps it: ours has done its work.
+    bench.lives.insert("p".into(), PoolLife { deleting: true, kept: false });
+    assert!(bench.decide(secs(4)).is_empty());
+}
+
+#[test]
+fn what_holds_a_deleted_pool_is_told_at_bounded_length() {
+    let mut bench = Bench::new();
+    bench.snapshot.pools.insert("p".into(), pool("p", "10.0.0.0/23", 28));
+    bench.lives.insert("p".into(), PoolLife { deleting: true, kept: true });
+    for number in 0..25u8 {
+        let cidr: IpNet = format!("10.0.{}.{}/28", number / 16, number % 16 * 16).parse().unwrap();
+        bench.snapshot.blocks.insert(cidr, IpBlock { cidr, pool: "p".into(), node: "a".into() });
+        bench.recorded_use.insert(cidr, 1);
+    }
+    let actions = bench.decide(secs(0));
+    let [Action::WriteUsage { usage, .. }] = actions.as_slice() else { panic!("{actions:?}") };
+    assert_eq!((usage.held_by.len(), usage.held_by[20].as_str()), (21, "5 more blocks"));
 }

@@ -89,6 +89,8 @@ pub(crate) struct IPPoolStatus {
     pub(crate) total_blocks: i64,
     /// Why the pool is not in force; empty: it is.
     pub(crate) problems: Vec<String>,
+    /// What keeps a pool that is being deleted: its blocks, each with its node and addresses in use.
+    pub(crate) held_by: Vec<String>,
 }
 
 fn yes() -> bool {

@@ -11,7 +11,7 @@ use api_server::ApiServer;
 use ipnet::IpNet;
 use seaway_kubeapi::*;
 use seaway_model::agent_api::AttachmentKey;
-use seaway_model::{BlockAllocation, Encapsulation, IpPool, LabelSelector, NodeName, PodRef, Snapshot};
+use seaway_model::{BlockAllocation, IpPool, NodeName, PodRef, Snapshot};
 
 /// Nothing here takes longer than a second or two.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -89,8 +89,13 @@ async fn the_snapshot_follows_the_api(server: &ApiServer, cluster: &Cluster, wat
     let seen = until(watch, |s| s.namespaces.get("shop").is_some_and(|n| n.labels.contains_key("tier"))).await;
     assert_eq!(seen.pools["four"], four);
     assert_eq!(seen.pods.keys().next().unwrap().to_string(), "shop/here");
-    let usage =
-        PoolUsage { used_addresses: 3, total_addresses: 1 << 90, claimed_blocks: 1, total_blocks: 9, problems: vec![] };
+    let usage = PoolUsage {
+        used_addresses: 3,
+        total_addresses: 1 << 90,
+        claimed_blocks: 1,
+        total_blocks: 9,
+        ..PoolUsage::default()
+    };
     pools.write_usage("four", &usage).await.unwrap();
     let table = server.kubectl(&["get", "ippools"]).unwrap();
     assert!(
@@ -212,16 +217,7 @@ async fn the_lease_passes_on(server: &ApiServer, cluster: &Cluster) {
 }
 
 fn pool(name: &str, cidr: &str, block_prefix_length: u8) -> IpPool {
-    IpPool {
-        name: name.into(),
-        cidr: cidr.parse().unwrap(),
-        block_prefix_length,
-        encapsulation: Encapsulation::Vxlan,
-        node_selector: LabelSelector::default(),
-        namespace_selector: LabelSelector::default(),
-        masquerade: true,
-        disabled: false,
-    }
+    IpPool::new(name, cidr.parse().unwrap(), block_prefix_length)
 }
 
 fn pool_manifest(name: &str, spec: &str) -> String {

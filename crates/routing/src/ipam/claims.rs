@@ -69,7 +69,10 @@ impl Ipam {
     pub fn releasable(&self, now: Duration) -> Vec<IpNet> {
         let mut found = Vec::new();
         for (cidr, block) in &self.blocks {
-            let idle = block.empty_since.is_some_and(|since| now >= since + IDLE_BEFORE_RELEASE);
+            // Of a pool that gives nothing, nobody will want the block again.
+            let disabled = self.pools.get(&block.pool).is_some_and(|pool| pool.disabled);
+            let patience = if disabled { Duration::ZERO } else { IDLE_BEFORE_RELEASE };
+            let idle = block.empty_since.is_some_and(|since| now >= since + patience);
             let releasing = block.standing == Standing::Releasing;
             let extra = block.standing == Standing::Confirmed && idle && self.is_extra(cidr, block);
             if releasing || extra {

@@ -1,6 +1,6 @@
 //! One node's allocator in single situations.
 
-use seaway_model::{ContainerId, Diagnose, Encapsulation, InterfaceName, LabelSelector, Labels, Node};
+use seaway_model::{ContainerId, Diagnose, Encapsulation, InterfaceName, Labels, Node};
 
 use super::*;
 
@@ -9,16 +9,7 @@ pub(super) fn key(number: usize) -> AttachmentKey {
 }
 
 pub(super) fn pool(name: &str, cidr: &str, block_prefix_length: u8) -> IpPool {
-    IpPool {
-        name: name.into(),
-        cidr: cidr.parse().unwrap(),
-        block_prefix_length,
-        encapsulation: Encapsulation::Vxlan,
-        node_selector: LabelSelector::default(),
-        namespace_selector: LabelSelector::default(),
-        masquerade: true,
-        disabled: false,
-    }
+    IpPool::new(name, cidr.parse().unwrap(), block_prefix_length)
 }
 
 fn secs(seconds: u64) -> Duration {
@@ -200,6 +191,23 @@ fn blocks_are_claimed_ahead_and_extra_ones_given_back() {
     bench.snapshot.blocks.remove(&extra[0]);
     bench.sync(later);
     assert_eq!((bench.ipam.releasable(later).len(), bench.claim(later)), (0, 0), "no back and forth");
+}
+
+#[test]
+fn a_disabled_pool_gets_its_blocks_back_as_soon_as_nobody_uses_them() {
+    let mut bench = Bench::new(&[pool("four", "10.244.0.0/24", 28)]);
+    bench.claim(secs(0));
+    bench.add(1, secs(0)).unwrap();
+    bench.sync(secs(0));
+    bench.snapshot.pools.get_mut("four").unwrap().disabled = true;
+    bench.sync(secs(1));
+    bench.ipam.expire(secs(2));
+    assert!(bench.ipam.releasable(secs(2) + IDLE_BEFORE_RELEASE).is_empty(), "a pod uses it");
+    drop(bench.ipam.release(&key(1), secs(2)));
+    bench.ipam.expire(secs(3));
+    assert!(bench.ipam.releasable(secs(3)).is_empty(), "its address rests");
+    bench.ipam.expire(secs(60));
+    assert_eq!(bench.ipam.releasable(secs(60)).len(), 1);
 }
 
 #[test]
