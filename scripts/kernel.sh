@@ -7,12 +7,12 @@
 #   bpf       every BPF program passes the kernel's verifier; seconds
 #   datapath  the data path's tests: netlink, nftables, BPF programs on the older kernel
 #   machine   the lab's nodes, wire and faults
-#   lab       `seaway lab up --nodes 1` and `seaway lab test`; several minutes
+#   lab       `seaway lab up --nodes 1` and `seaway lab test`; half an hour on a machine with other work
 #   -- WORDS  a command of your own
 #
 # KERNEL_SUITE     Debian release to take the kernel from, if not this machine's: `bullseye` has 5.10
 # KERNEL_PACKAGE   package to take instead (linux-image-…-cloud-amd64)
-# KERNEL_SECONDS   time limit, 1500
+# KERNEL_SECONDS   time limit, 1500; 5400 with lab
 # KERNEL_MEMORY    memory of the machine, 4G
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -25,7 +25,9 @@ while [ "$#" -gt 0 ] && [ "$1" != -- ]; do
 done
 command=("${@:2}")
 [ "${#parts[@]}" -gt 0 ] || [ "${#command[@]}" -gt 0 ] || parts=(bpf machine)
-seconds=${KERNEL_SECONDS:-1500}
+seconds=1500
+[[ " ${parts[*]} " != *" lab "* ]] || seconds=5400
+seconds=${KERNEL_SECONDS:-$seconds}
 memory=${KERNEL_MEMORY:-4G}
 
 if [ "$(id -u)" -ne 0 ]; then

@@ -30,6 +30,10 @@ pub struct LabArgs {
     /// Name of the lab.
     #[arg(long, global = true, default_value = "default", env = "SEAWAY_LAB")]
     name: String,
+    /// Wait that many times as long as usual before giving up, on an emulated or crowded machine.
+    #[arg(long, global = true, value_name = "TIMES", default_value_t = 1, env = "SEAWAY_LAB_PATIENCE",
+          value_parser = clap::value_parser!(u32).range(1..=100))]
+    patience: u32,
     #[command(subcommand)]
     verb: LabVerb,
 }
@@ -96,6 +100,7 @@ impl LabArgs {
     fn dispatch(&self) -> Result<u8> {
         // `down` removes the directory of that name: it must be one of a lab.
         check_name(&self.name)?;
+        crate::patience::set(self.patience);
         if self.verb.enters_the_lab() {
             require_root()?;
         }

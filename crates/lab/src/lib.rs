@@ -12,6 +12,7 @@ pub mod connectivity;
 pub mod error;
 pub mod image;
 pub mod machine;
+mod patience;
 pub mod peers;
 pub mod spec;
 

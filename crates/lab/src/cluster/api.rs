@@ -16,6 +16,7 @@ use kube::runtime::watcher;
 use serde_json::Value;
 
 use super::error::ClusterError;
+use crate::patience::patience;
 
 mod manifest;
 mod write;
@@ -165,7 +166,7 @@ impl ApiClient {
         let api =
             self.dynamic_api(text("/apiVersion"), kind, object.pointer("/metadata/namespace").and_then(Value::as_str));
         let params = PatchParams::apply(FIELD_MANAGER).force();
-        let give_up = Instant::now() + Duration::from_secs(10);
+        let give_up = Instant::now() + patience(Duration::from_secs(10));
         loop {
             match self.runtime.block_on(api.patch(name, &params, &Patch::Apply(object))) {
                 Ok(_) => return Ok(()),

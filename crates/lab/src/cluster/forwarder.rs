@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::ClusterError;
 use crate::machine::{LabDir, ProcessId};
+use crate::patience::patience;
 
 mod metrics;
 mod scrape;
@@ -94,7 +95,7 @@ pub fn start(dir: &LabDir) -> Result<ProcessId, ClusterError> {
     // Its own process group: Ctrl-C at `lab up` is not for it.
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     let mut child = command.spawn().map_err(broken)?;
-    let give_up = Instant::now() + START_TIMEOUT;
+    let give_up = Instant::now() + patience(START_TIMEOUT);
     while UnixStream::connect(socket_path(dir)).is_err() {
         let ended = child.try_wait().map_err(broken)?;
         if ended.is_some() || Instant::now() > give_up {
@@ -135,7 +136,7 @@ pub fn metrics_url(dir: &LabDir) -> Option<String> {
 
 fn exchange(dir: &LabDir, wanted: &ForwardRequest) -> std::io::Result<Answer> {
     let stream = UnixStream::connect(socket_path(dir))?;
-    stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+    stream.set_read_timeout(Some(patience(ANSWER_TIMEOUT)))?;
     let mut line = serde_json::to_vec(wanted)?;
     line.push(b'\n');
     (&stream).write_all(&line)?;

@@ -12,6 +12,7 @@ use super::api::{ApiClient, NODE, Scope, has_condition};
 use super::error::ClusterError;
 use super::up::AGENT_TAINT;
 use crate::machine::Machine;
+use crate::patience::patience;
 use crate::spec::NetworkChoice;
 
 /// An API server that answers lists its nodes at once.
@@ -47,7 +48,7 @@ pub struct NodeRow {
 pub fn rows(machine: &Machine, api: Option<&ApiClient>) -> Vec<NodeRow> {
     let list = |kind| {
         let api = api?;
-        api.watch_until("the list is", kind, Scope::default(), LIST_TIMEOUT, &mut || Ok(()), |objects| {
+        api.watch_until("the list is", kind, Scope::default(), patience(LIST_TIMEOUT), &mut || Ok(()), |objects| {
             Ok(objects.clone())
         })
         .ok()

@@ -22,6 +22,7 @@ use super::progress::Progress;
 use super::{files, forwarder};
 use crate::error::{LabError, Result};
 use crate::machine::{LabDir, Machine, Node};
+use crate::patience::patience;
 use crate::spec::{DnsChoice, LabSpec, NetworkChoice, ServicesChoice};
 
 mod dns;
@@ -197,7 +198,7 @@ impl<'a> Up<'a> {
         self.progress.step("API server started", || self.start_api_server(control_plane))?;
         let api = self.open_host_access(control_plane)?;
         self.progress.step("API server ready", || {
-            api.wait_until_ready(STEP_TIMEOUT, &mut || died(std::slice::from_ref(control_plane)))
+            api.wait_until_ready(patience(STEP_TIMEOUT), &mut || died(std::slice::from_ref(control_plane)))
         })?;
         Ok(api)
     }

@@ -11,6 +11,7 @@ use crate::cluster::api::{ApiClient, NODE, Objects, POD, Scope, has_condition};
 use crate::error::Result;
 use crate::image::Builtin;
 use crate::machine::Machine;
+use crate::patience::patience;
 use crate::spec::{DnsChoice, ServicesChoice};
 
 /// Namespace of the test's objects.
@@ -40,7 +41,7 @@ pub fn deploy(machine: &Machine, api: &ApiClient) -> Result<Topology> {
     let ready_nodes = ready_nodes(api)?;
     let scope = Scope { namespace: Some(NAMESPACE), labels: Some("app=probe") };
     let mut last = Objects::new();
-    let waited = api.watch_until("the test pods are", POD, scope, POD_TIMEOUT, &mut || Ok(()), |pods| {
+    let waited = api.watch_until("the test pods are", POD, scope, patience(POD_TIMEOUT), &mut || Ok(()), |pods| {
         last.clone_from(pods);
         let missing = missing_pods(pods, &ready_nodes);
         if missing.is_empty() { Ok(()) } else { Err(format!("waiting for test pods on {}", missing.join(", "))) }
@@ -68,9 +69,16 @@ pub fn deploy(machine: &Machine, api: &ApiClient) -> Result<Topology> {
 
 /// Only these can be waited for: a dead node's pods will not come.
 fn ready_nodes(api: &ApiClient) -> Result<Vec<String>> {
-    Ok(api.watch_until("the list of nodes is", NODE, Scope::default(), POD_TIMEOUT, &mut || Ok(()), |nodes| {
-        Ok(nodes.iter().filter(|(_, node)| has_condition(node, "Ready")).map(|(name, _)| name.clone()).collect())
-    })?)
+    Ok(api.watch_until(
+        "the list of nodes is",
+        NODE,
+        Scope::default(),
+        patience(POD_TIMEOUT),
+        &mut || Ok(()),
+        |nodes| {
+            Ok(nodes.iter().filter(|(_, node)| has_condition(node, "Ready")).map(|(name, _)| name.clone()).collect())
+        },
+    )?)
 }
 
 fn missing_pods(pods: &Objects, nodes: &[String]) -> Vec<String> {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::{Check, Question};
 use crate::cluster::dns;
+use crate::patience::patience;
 
 /// Everything is on one machine: what takes longer than this is lost. A lost
 /// SYN is sent again after a second (RFC 6298), which is still in time.
@@ -31,9 +32,9 @@ pub(super) fn try_check(check: &Check) -> Result<u64, String> {
 }
 
 fn connect(target: SocketAddr) -> Result<TcpStream, String> {
-    let stream = TcpStream::connect_timeout(&target, TIMEOUT).map_err(|error| reason(&error))?;
-    stream.set_read_timeout(Some(TIMEOUT)).map_err(|error| error.to_string())?;
-    stream.set_write_timeout(Some(TIMEOUT)).map_err(|error| error.to_string())?;
+    let stream = TcpStream::connect_timeout(&target, patience(TIMEOUT)).map_err(|error| reason(&error))?;
+    stream.set_read_timeout(Some(patience(TIMEOUT))).map_err(|error| error.to_string())?;
+    stream.set_write_timeout(Some(patience(TIMEOUT))).map_err(|error| error.to_string())?;
     Ok(stream)
 }
 
@@ -61,7 +62,7 @@ fn udp_name(target: SocketAddr) -> Result<String, String> {
     let exchange = || -> std::io::Result<String> {
         let socket = UdpSocket::bind(any)?;
         socket.connect(target)?;
-        socket.set_read_timeout(Some(TIMEOUT / UDP_ATTEMPTS))?;
+        socket.set_read_timeout(Some(patience(TIMEOUT) / UDP_ATTEMPTS))?;
         socket.send(b"hostname")?;
         let mut answer = [0u8; 256];
         let length = socket.recv(&mut answer)?;
@@ -80,7 +81,7 @@ fn udp_name(target: SocketAddr) -> Result<String, String> {
 fn dns_name(server: SocketAddr, name: &str, expected: IpAddr) -> Result<(), String> {
     let mut last = String::new();
     for _ in 0..UDP_ATTEMPTS {
-        match dns::ask(server, name, TIMEOUT / UDP_ATTEMPTS) {
+        match dns::ask(server, name, patience(TIMEOUT) / UDP_ATTEMPTS) {
             Ok(addresses) if addresses.contains(&expected) => return Ok(()),
             Ok(addresses) => return Err(format!("{name} is {addresses:?}, expected {expected}")),
             Err(error) => last = reason(&error),

@@ -15,6 +15,7 @@ use super::name::ImageName;
 use super::node_root;
 use super::store::{ImageStore, StoredImage};
 use super::template::{ContainerdPrograms, Snapshots, Template};
+use crate::patience::patience;
 
 /// A node that was just switched on has its containerd after a second or two.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -92,7 +93,7 @@ impl Load<'_> {
     }
 
     fn wait_for(&self, ctr: Ctr<'_>, node: &RunningNode) -> Result<(), ImageError> {
-        let deadline = Instant::now() + START_TIMEOUT;
+        let deadline = Instant::now() + patience(START_TIMEOUT);
         while !ctr.answers() {
             if Instant::now() > deadline {
                 return Err(self.refused(node, "its containerd does not answer"));

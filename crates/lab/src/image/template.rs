@@ -27,6 +27,7 @@ use super::error::ImageError;
 use super::name::ImageName;
 use super::store::{ImageStore, StoredImage};
 use super::{in_use, node_root};
+use crate::patience::patience;
 
 /// Part of the template's key: raised when the way of unpacking changes.
 const FORMAT: &str = "2";
@@ -273,7 +274,7 @@ impl Containerd {
     }
 
     fn wait_ready(&mut self, socket: &Path) -> Result<(), ImageError> {
-        let deadline = Instant::now() + START_TIMEOUT;
+        let deadline = Instant::now() + patience(START_TIMEOUT);
         while UnixStream::connect(socket).is_err() {
             let ended = self.child.try_wait().ok().flatten().is_some();
             if ended || Instant::now() > deadline {
@@ -290,7 +291,7 @@ impl Containerd {
         if let Ok(process) = i32::try_from(self.child.id()) {
             kill(Pid::from_raw(process), Signal::SIGTERM).map_err(|errno| stopped(errno.into()))?;
         }
-        let deadline = Instant::now() + STOP_TIMEOUT;
+        let deadline = Instant::now() + patience(STOP_TIMEOUT);
         while self.child.try_wait().map_err(stopped)?.is_none() {
             if Instant::now() > deadline {
                 return Err(failed("stopping containerd", &last_lines(&self.log)));

@@ -14,6 +14,7 @@ use rustix::process::Signal;
 
 use super::process::ProcessId;
 use crate::error::{IoContext, LabError, Result};
+use crate::patience::patience;
 
 /// Leaf of the version 2 hierarchy for a node's own processes.
 pub(crate) const INIT_LEAF: &str = "init";
@@ -178,7 +179,7 @@ pub(crate) fn labs() -> Result<BTreeSet<String>> {
 /// Kills every process in `group` and waits until they are gone. Membership
 /// itself proves that they are ours, so no reused pid can be hit.
 pub(crate) fn kill_all(group: &str) -> Result<()> {
-    let give_up = Instant::now() + GONE_TIMEOUT;
+    let give_up = Instant::now() + patience(GONE_TIMEOUT);
     loop {
         let left = processes(group)?;
         if left.is_empty() {
@@ -209,7 +210,7 @@ pub(crate) fn remove(group: &str) -> Result<Vec<String>> {
     let mut remains = Vec::new();
     for hierarchy in hierarchies()? {
         for directory in tree(&hierarchy.mount_point.join(group)) {
-            let give_up = Instant::now() + GONE_TIMEOUT;
+            let give_up = Instant::now() + patience(GONE_TIMEOUT);
             loop {
                 match fs::remove_dir(&directory) {
                     // A dead process leaves its group a moment after its end.

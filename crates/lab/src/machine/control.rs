@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::socket::SocketKind;
+use crate::patience::patience;
 
 /// File name of the socket.
 pub const SOCKET: &str = "control.sock";
@@ -101,7 +102,7 @@ pub fn ask(directory: &Path, request: &Request) -> std::io::Result<Answer> {
     // Through a descriptor, because a socket's path may have 107 bytes only.
     let opened = File::open(directory)?;
     let stream = UnixStream::connect(format!("/proc/self/fd/{}/{SOCKET}", opened.as_raw_fd()))?;
-    stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+    stream.set_read_timeout(Some(patience(ANSWER_TIMEOUT)))?;
     let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');
     (&stream).write_all(&line)?;

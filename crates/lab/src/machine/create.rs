@@ -19,6 +19,7 @@ use super::process::ProcessId;
 use super::state::LabState;
 use super::{Machine, cgroup, destroy, own_program, wire};
 use crate::error::{IoContext, LabError, Result};
+use crate::patience::patience;
 use crate::spec::LabSpec;
 
 /// Time an init process has to make its namespaces and file system.
@@ -197,7 +198,7 @@ fn hosts_file(layout: &Layout) -> String {
 }
 
 fn await_ready(mut reports: BufReader<ChildStdout>, name: &str) -> Result<Option<ProcessId>> {
-    let give_up = Instant::now() + START_TIMEOUT;
+    let give_up = Instant::now() + patience(START_TIMEOUT);
     let (mut started, mut ready) = (None, false);
     loop {
         // The second stage may be ready before the first has told its pid.
@@ -209,7 +210,7 @@ fn await_ready(mut reports: BufReader<ChildStdout>, name: &str) -> Result<Option
                 PollTimeout::try_from(give_up.saturating_duration_since(Instant::now())).unwrap_or(PollTimeout::MAX);
             let mut sources = [PollFd::new(reports.get_ref().as_fd(), PollFlags::POLLIN)];
             if poll(&mut sources, left).on_system("wait for the init process", name)? == 0 {
-                let reason = format!("its init process was not ready within {} s", START_TIMEOUT.as_secs());
+                let reason = format!("its init process was not ready within {} s", patience(START_TIMEOUT).as_secs());
                 return Err(LabError::NodeStart { node: name.to_owned(), reason });
             }
         }

@@ -14,6 +14,7 @@ use super::layout::HostLayout;
 use super::process::ProcessId;
 use super::socket::SocketKind;
 use crate::error::{IoContext, LabError, Result};
+use crate::patience::patience;
 
 /// Directories of a node that are on the lab's disk: they survive a power
 /// cycle, and are no overlay (containerd's snapshotter needs that).
@@ -138,7 +139,7 @@ impl Node {
 
     /// Connects as a process of the node would.
     pub fn dial(&self, address: SocketAddr) -> Result<TcpStream> {
-        self.dial_within(address, DIAL_TIMEOUT)
+        self.dial_within(address, patience(DIAL_TIMEOUT))
     }
 
     /// The same, with another patience.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use seaway_model::agent_api::{AGENT_SOCKET, Answer, NodeStatus, Request};
 
 use crate::machine::{Machine, Node};
+use crate::patience::patience;
 
 /// An agent answers from memory, within milliseconds; a frozen one never does.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -30,7 +31,7 @@ fn ask_node(node: &Node) -> Option<NodeStatus> {
 
 fn ask(socket: &Path) -> Option<NodeStatus> {
     let mut stream = UnixStream::connect(socket).ok()?;
-    stream.set_read_timeout(Some(ANSWER_TIMEOUT)).ok()?;
+    stream.set_read_timeout(Some(patience(ANSWER_TIMEOUT))).ok()?;
     stream.write_all(&serde_json::to_vec(&Request::NodeStatus).ok()?).ok()?;
     stream.shutdown(Shutdown::Write).ok()?;
     let mut line = String::new();

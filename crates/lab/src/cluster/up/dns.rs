@@ -6,6 +6,7 @@ use super::{CLUSTER_DOMAIN, STEP_TIMEOUT, Up, died};
 use crate::cluster::dns;
 use crate::cluster::error::ClusterError;
 use crate::error::Result;
+use crate::patience::patience;
 use crate::spec::{DnsChoice, ServicesChoice};
 
 /// An answer inside one machine takes a millisecond; a lost question is asked again after this.
@@ -27,12 +28,12 @@ impl Up<'_> {
         let node = super::control_plane(self.machine)?;
         // The one Service that has an address of each family from the start.
         let name = format!("kube-dns.kube-system.svc.{CLUSTER_DOMAIN}");
-        let give_up = Instant::now() + STEP_TIMEOUT;
+        let give_up = Instant::now() + patience(STEP_TIMEOUT);
         for server in &self.settings.dns_addresses {
             let server = std::net::SocketAddr::new(*server, 53);
             loop {
                 let socket = node.datagram_socket(server.is_ipv6())?;
-                let state = match dns::ask_over(&socket, server, &name, ANSWER_TIMEOUT) {
+                let state = match dns::ask_over(&socket, server, &name, patience(ANSWER_TIMEOUT)) {
                     Ok(addresses) if !addresses.is_empty() => break,
                     Ok(_) => "an empty answer".to_owned(),
                     Err(error) => error.to_string(),
@@ -40,7 +41,9 @@ impl Up<'_> {
                 died(self.machine.nodes())?;
                 if Instant::now() > give_up {
                     let what = format!("cluster DNS at {server} is");
-                    return Err(ClusterError::NotReady { what, seconds: STEP_TIMEOUT.as_secs(), state }.into());
+                    return Err(
+                        ClusterError::NotReady { what, seconds: patience(STEP_TIMEOUT).as_secs(), state }.into()
+                    );
                 }
                 std::thread::sleep(QUESTION_INTERVAL);
             }

@@ -5,6 +5,7 @@ use crate::cluster::api::{ApiClient, NODE, Scope};
 use crate::cluster::files::{self, CONFIGURATION_DIRECTORY, write_private};
 use crate::error::Result;
 use crate::machine::{Node, ProgramSpec};
+use crate::patience::patience;
 use crate::peers::{coredns, kube_proxy};
 use crate::spec::{DnsChoice, ProxyMode, ServicesChoice};
 
@@ -59,7 +60,7 @@ impl Up<'_> {
     fn wait_for_registration(&self, api: &ApiClient) -> Result<()> {
         let count = self.machine.nodes().len();
         let mut failed = || died(self.machine.nodes());
-        Ok(api.watch_until("the nodes are", NODE, Scope::default(), STEP_TIMEOUT, &mut failed, |nodes| {
+        Ok(api.watch_until("the nodes are", NODE, Scope::default(), patience(STEP_TIMEOUT), &mut failed, |nodes| {
             if nodes.len() == count { Ok(()) } else { Err(format!("{} of {count} are registered", nodes.len())) }
         })?)
     }

@@ -12,6 +12,7 @@ use crate::cluster::api::{ApiClient, NODE, Scope};
 use crate::cluster::files::{self, write_private};
 use crate::error::Result;
 use crate::machine::{Node, ProgramSpec, WIRE};
+use crate::patience::patience;
 use crate::peers::{self, PeerNode, bridge, flannel};
 use crate::spec::NetworkChoice;
 
@@ -88,7 +89,7 @@ impl Up<'_> {
             "pod ranges of the nodes are",
             NODE,
             Scope::default(),
-            STEP_TIMEOUT,
+            patience(STEP_TIMEOUT),
             &mut failed,
             |nodes| {
                 let ranges = nodes.iter().map(|(name, node)| (name.clone(), pod_ranges(node)));
@@ -120,7 +121,7 @@ impl Up<'_> {
 
     fn wait_for_file(&self, node: &Node, inside: &Path) -> Result<String> {
         let path = node.path(inside);
-        let give_up = std::time::Instant::now() + STEP_TIMEOUT;
+        let give_up = std::time::Instant::now() + patience(STEP_TIMEOUT);
         loop {
             match std::fs::read_to_string(&path) {
                 Ok(text) if text.ends_with('\n') => return Ok(text),
@@ -129,7 +130,7 @@ impl Up<'_> {
             if std::time::Instant::now() > give_up {
                 let what = format!("{} on node {} is", inside.display(), node.name());
                 let state = "not written".to_owned();
-                return Err(ClusterError::NotReady { what, seconds: STEP_TIMEOUT.as_secs(), state }.into());
+                return Err(ClusterError::NotReady { what, seconds: patience(STEP_TIMEOUT).as_secs(), state }.into());
             }
             std::thread::sleep(FILE_INTERVAL);
         }

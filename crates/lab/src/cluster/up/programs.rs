@@ -11,6 +11,7 @@ use crate::cluster::error::ClusterError;
 use crate::cluster::files;
 use crate::error::Result;
 use crate::machine::{Node, ProgramSpec};
+use crate::patience::patience;
 
 /// Where etcd keeps the cluster, on the disk of its node.
 const ETCD_DIRECTORY: &str = "/var/lib/etcd";
@@ -83,13 +84,13 @@ fn service(name: &str, argv: Vec<String>) -> ProgramSpec {
 
 /// Waits until a program of `node` takes connections.
 fn wait_for(what: &str, node: &Node, connect: impl Fn() -> Result<std::io::Result<()>>) -> Result<()> {
-    let give_up = Instant::now() + STEP_TIMEOUT;
+    let give_up = Instant::now() + patience(STEP_TIMEOUT);
     while let Err(error) = connect()? {
         died(std::slice::from_ref(node))?;
         if Instant::now() > give_up {
             return Err(ClusterError::NotReady {
                 what: format!("{what} on node {} is", node.name()),
-                seconds: STEP_TIMEOUT.as_secs(),
+                seconds: patience(STEP_TIMEOUT).as_secs(),
                 state: error.to_string(),
             }
             .into());

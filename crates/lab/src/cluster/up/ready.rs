@@ -10,6 +10,7 @@ use crate::cluster::api::{ApiClient, NODE, Scope, has_condition};
 use crate::cluster::error::ClusterError;
 use crate::error::Result;
 use crate::machine::{Node, ProgramStatus};
+use crate::patience::patience;
 
 /// Starts after which a program that keeps ending is given up.
 const TOO_MANY_STARTS: u32 = 4;
@@ -33,7 +34,7 @@ impl Up<'_> {
                 check.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
             })
         };
-        api.watch_until("all nodes are", NODE, Scope::default(), STEP_TIMEOUT, &mut failed, |objects| {
+        api.watch_until("all nodes are", NODE, Scope::default(), patience(STEP_TIMEOUT), &mut failed, |objects| {
             let is_ready = |name: &str| objects.get(name).is_some_and(|node| has_condition(node, "Ready"));
             let (ready, waiting): (Vec<&str>, Vec<&str>) = names.iter().partition(|name| is_ready(name));
             for name in ready {
