@@ -60,6 +60,16 @@ pub enum CliError {
         /// What the kernel or the server said.
         source: std::io::Error,
     },
+    /// kubectl is not there or did not get an answer.
+    #[error("{} {words}: {reason}", program.display())]
+    Kubectl {
+        /// The program.
+        program: PathBuf,
+        /// What it was asked.
+        words: String,
+        /// What it or the kernel said.
+        reason: String,
+    },
     /// Waiting took longer than asked for.
     #[error("not ready after {seconds} s: {last}")]
     StillNotReady {
@@ -91,6 +101,7 @@ impl Diagnose for CliError {
             Self::Output { .. } => 806,
             Self::StillNotReady { .. } => 807,
             Self::NoDns { .. } => 808,
+            Self::Kubectl { .. } => 809,
         })
     }
 
@@ -110,6 +121,9 @@ impl Diagnose for CliError {
             Self::Output { .. } => "check that the disk or terminal behind the output has room".to_owned(),
             Self::NoDns { .. } => "run this on a node where seaway-dns runs, or name its address with --admin; \
                  `kubectl -n kube-system logs ds/seaway-dns` says more"
+                .to_owned(),
+            Self::Kubectl { .. } => "`kubectl get nodes` must work here: set KUBECONFIG (in a lab: \
+                 `export KUBECONFIG=$(seaway lab kubeconfig)`), or name the program with --kubectl"
                 .to_owned(),
             Self::StillNotReady { .. } => {
                 "`seaway status` lists all problems; `kubectl -n seaway-system logs ds/seaway-agent` says more"

@@ -1,6 +1,9 @@
-//! `seaway status`: the agent of this node in one screen.
+//! `seaway status`: the agent of this node in one screen, or those of all nodes.
+
+mod cluster;
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -17,6 +20,7 @@ Examples:
   seaway status                         what the agent of this node says
   seaway status --wait 60               wait until it is ready, at most a minute
   seaway status -o json | jq .problems  for programs
+  seaway status --all                   all nodes, asked through kubectl, from anywhere
   seaway lab exec n1 -- seaway status   on a node of a lab
 
 Exit code: 0 ready, 3 not ready, 1 the agent cannot be asked.";
@@ -34,9 +38,18 @@ pub struct StatusArguments {
     /// Wait until the node is ready, at most this long.
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "300")]
     wait: Option<u64>,
+    /// Ask the agents of all nodes, through kubectl and its kubeconfig.
+    #[arg(long, conflicts_with = "wait")]
+    all: bool,
+    /// The kubectl to ask with.
+    #[arg(long, value_name = "PATH", default_value = "kubectl", requires = "all")]
+    kubectl: PathBuf,
 }
 
 pub(crate) fn run(arguments: &StatusArguments, output: &mut Output<'_>) -> Result<Finding, CliError> {
+    if arguments.all {
+        return run_all(arguments, output);
+    }
     let client = arguments.query.client();
     let status = match arguments.wait {
         Some(seconds) => wait(&client, seconds)?,
@@ -50,6 +63,18 @@ pub(crate) fn run(arguments: &StatusArguments, output: &mut Output<'_>) -> Resul
         }
     }
     Ok(if status.problems.is_empty() { Finding::Good } else { Finding::Bad })
+}
+
+fn run_all(arguments: &StatusArguments, output: &mut Output<'_>) -> Result<Finding, CliError> {
+    let reports = cluster::ask_all(&arguments.kubectl)?;
+    match arguments.query.output {
+        Format::Json => output.json(&reports)?,
+        Format::Table => {
+            let text = cluster::render(&reports, output.colour);
+            output.text(&text)?;
+        }
+    }
+    Ok(if reports.iter().all(cluster::NodeReport::is_good) { Finding::Good } else { Finding::Bad })
 }
 
 /// Asks the agent about itself.
