@@ -10,7 +10,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -45,13 +45,14 @@ impl Lab {
         lab
     }
 
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_seaway-lab"));
+        command.args(["lab", "--name", self.name]).args(words).env_remove("SEAWAY_KUBERNETES_BIN");
+        command
+    }
+
     fn run(&self, words: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_seaway-lab"))
-            .args(["lab", "--name", self.name])
-            .args(words)
-            .env_remove("SEAWAY_KUBERNETES_BIN")
-            .output()
-            .expect("the lab's program runs")
+        self.command(words).output().expect("the lab's program runs")
     }
 
     /// Runs a verb that must succeed; its standard output.
@@ -93,7 +94,9 @@ fn a_cluster_comes_up_is_used_breaks_heals_and_leaves_nothing() {
     let mut lab = Lab::prepare("test-cluster");
     let table = lab.must(&["up", "--nodes", "2", "--network", "bridge", "--timings"]);
     assert!(table.contains(" n2 ") && table.contains("10.244.") && table.contains("Where the time went"), "{table}");
-    assert!(!lab.run(&["up", "--nodes", "1", "--network", "bridge"]).status.success(), "a name is taken once");
+    let taken = lab.run(&["up", "--nodes", "1", "--network", "bridge"]);
+    assert_eq!(taken.status.code(), Some(1), "a name is taken once");
+    assert!(String::from_utf8_lossy(&taken.stderr).contains("SW0902: lab test-cluster"), "{taken:?}");
 
     lab.kubectl(&[
         "create",
@@ -141,6 +144,22 @@ fn a_program_that_dies_is_shown_and_nothing_stays() {
     let before = lab.before.take().unwrap();
     let left = Footprint::lasting_differences(&before, lab.name, PATIENCE).unwrap();
     assert!(left.is_empty(), "left on the machine: {left:#?}");
+}
+
+#[test]
+fn an_up_that_was_killed_is_cleared_by_the_next() {
+    let mut lab = Lab::prepare("test-killed");
+    let words = ["up", "--nodes", "1", "--network", "none", "--services", "none", "--dns", "none"];
+    let mut killed = lab.command(&words).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    wait_until("the first one has started etcd", || {
+        assert!(killed.try_wait().unwrap().is_none(), "it is to be killed while it works");
+        lab.run(&["exec", "n1", "--", "pgrep", "-x", "etcd"]).status.success()
+    });
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    lab.must(&words);
+    assert!(lab.must(&["status"]).contains("n1"));
+    lab.down_without_trace();
 }
 
 #[test]

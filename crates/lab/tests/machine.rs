@@ -26,6 +26,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Time a program of the lab has for something that takes milliseconds.
 const SOON: Duration = Duration::from_secs(10);
 
+/// Packets sent where some are lost: with 60, all or none come through less than once in ten million runs.
+const TRIES: usize = 60;
+
 #[derive(Parser)]
 enum Program {
     Lab(LabArgs),
@@ -39,10 +42,11 @@ struct Lab {
 
 type Test = (&'static str, fn());
 
-const TESTS: [Test; 6] = [
+const TESTS: [Test; 7] = [
     ("a_machine_comes_and_goes_without_trace", a_machine_comes_and_goes_without_trace),
     ("ten_nodes_of_one_family_reach_each_other", ten_nodes_of_one_family_reach_each_other),
     ("faults_break_and_heal", faults_break_and_heal),
+    ("labs_side_by_side_do_not_meet", labs_side_by_side_do_not_meet),
     ("programs_are_supervised", programs_are_supervised),
     ("a_power_cycled_node_keeps_its_disk", a_power_cycled_node_keeps_its_disk),
     ("names_are_taken_once_and_ruins_are_cleared", names_are_taken_once_and_ruins_are_cleared),
@@ -138,8 +142,29 @@ fn faults_break_and_heal() {
     assert!(none(&far));
     lab.heal("");
     assert!(all(&far) && pings_with(&first, near[0], &["-s", "1400"]));
+
+    // Lost on both ways: one of four comes back.
+    lab.break_down(Fault::Loss { node: "n3".into(), percent: 50.0 });
+    let answered = answers(&first, far[0]);
+    assert!(answered > 0 && answered < TRIES, "{answered} of {TRIES}");
+    lab.heal("loss n3");
+    assert_eq!(answers(&first, far[0]), TRIES);
     let unknown = lab.machine.break_down(&Fault::Link { node: "n9".into() }.into()).unwrap_err();
     assert!(unknown.to_string().contains("n1, n2, n3, outside"), "{unknown}");
+}
+
+/// The same ranges and node names twice: a fault in one, and its end, is nothing to the other.
+fn labs_side_by_side_do_not_meet() {
+    let mut one = Lab::create("test-side-one", 2, 1);
+    let other = Lab::create("test-side-other", 2, 1);
+    let [broken, whole] = [&one, &other].map(|lab| lab.machine.node("n1").unwrap().clone());
+    let target = one.machine.node("n2").unwrap().addresses()[0];
+    assert_eq!(other.machine.node("n2").unwrap().addresses()[0], target);
+    one.break_down(Fault::Link { node: "n2".into() });
+    assert!(!pings(&broken, target) && pings(&whole, target));
+    drop(one);
+    assert!(pings(&whole, target));
+    assert!(other.dir.exists() && !LabDir::new("test-side-one").exists());
 }
 
 fn programs_are_supervised() {
@@ -280,6 +305,13 @@ fn pings_with(from: &Node, to: IpAddr, options: &[&str]) -> bool {
     argv.extend(options);
     argv.push(&address);
     from.exec(&argv).unwrap().status.success()
+}
+
+/// How many of [`TRIES`] packets are answered.
+fn answers(from: &Node, to: IpAddr) -> usize {
+    let argv = ["ping", "-n", "-c", &TRIES.to_string(), "-i", "0.01", "-W", "1", &to.to_string()];
+    let output = from.exec(&argv).unwrap();
+    String::from_utf8_lossy(&output.stdout).lines().filter(|line| line.contains(" bytes from ")).count()
 }
 
 fn until(what: &str, mut is_so: impl FnMut() -> bool) {

@@ -2,9 +2,10 @@
 //! a stand-in that grants every block.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -154,6 +155,21 @@ impl Rig {
         command.output().unwrap()
     }
 
+    /// Calls our plugin itself.
+    pub(crate) fn plugin(&self, verb: &str, container_id: &str, namespace: &str, input: &Value) -> Output {
+        let mut command = Command::new(self.paths.cni_programs.join("seaway-cni"));
+        command
+            .env_clear()
+            .env("CNI_COMMAND", verb)
+            .env("CNI_CONTAINERID", container_id)
+            .env("CNI_IFNAME", "eth0")
+            .env("CNI_NETNS", namespace)
+            .env("CNI_PATH", &self.paths.cni_programs);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.to_string().as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    }
+
     /// Removes everything of ours from the kernel, as `seaway agent uninstall` does.
     pub(crate) fn uninstall(&self) {
         let options = Options { pin_dir: self.paths.bpf.clone(), ..Options::default() };
@@ -183,16 +199,7 @@ fn snapshot() -> Snapshot {
     let addresses = vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()];
     snapshot.nodes.insert(NodeName::from(NODE), Node { addresses, ..Node::default() });
     for (name, cidr, block_prefix_length) in [("v4", "10.244.0.0/16", 26), ("v6", "fd00:10:244::/112", 122)] {
-        let pool = IpPool {
-            name: name.into(),
-            cidr: cidr.parse().unwrap(),
-            block_prefix_length,
-            encapsulation: Default::default(),
-            node_selector: Default::default(),
-            namespace_selector: Default::default(),
-            masquerade: true,
-            disabled: false,
-        };
+        let pool = IpPool::new(name, cidr.parse().unwrap(), block_prefix_length);
         snapshot.pools.insert(name.into(), pool);
     }
     snapshot

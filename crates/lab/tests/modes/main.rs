@@ -14,8 +14,11 @@
 mod audit;
 mod lab;
 mod mtu;
+mod pools;
 mod spoofing;
 mod uninstall;
+#[path = "../support/verbs.rs"]
+mod verbs;
 
 use serde_json::Value;
 
@@ -28,6 +31,11 @@ fn nftables_on_every_node() {
         assert_eq!(backend(&lab, node), ("nftables".into(), "configured".into()));
     }
     assert_eq!(lab.on("n2", &["sh", "-c", "ls /sys/fs/bpf/seaway/links 2>/dev/null | wc -l"]), "0", "no BPF program");
+    let all = lab.shell("seaway status --all");
+    for node in ["n1", "n2"] {
+        let line = all.lines().find(|line| line.starts_with(&format!("{node} "))).unwrap();
+        assert!(line.contains("ready") && line.contains("nftables"), "{all}");
+    }
     spoofing::is_dropped_and_told(&lab, "n1", "n2");
     audit::repairs_and_names_the_owner(&lab, "n1");
 }
@@ -54,6 +62,7 @@ fn no_encapsulation_and_ipv4_only() {
     assert_eq!(lab.status("n1")["podMtuBytes"], 1500);
     assert_eq!(tunnels(&lab, "n1"), 0);
     mtu::oversized_packets_are_refused(&lab, "n1", "n2", &["-4"], 1500);
+    pools::stay_while_pods_use_them(&lab, &["n1", "n2"]);
 }
 
 #[test]

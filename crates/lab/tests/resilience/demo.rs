@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::lab::{Lab, Running, wait_for, wait_until};
+use super::lab::{Lab, wait_for, wait_until};
 use super::ledger;
+use super::verbs::Running;
 
 const PARTS: [&str; 3] = ["productpage", "details", "reviews"];
 

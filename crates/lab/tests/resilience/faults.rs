@@ -29,6 +29,50 @@ fn broken_is_named(lab: &Lab, fault: &[&str], name: &str) {
     lab.wait_until_all_reach_all();
 }
 
+/// What can be killed or frozen, where, and the pattern by which its processes are found there.
+const PROGRAMS: [(&str, &str, &str); 5] = [
+    ("n2", "agent", "[s]eaway agent"),
+    ("n2", "kubelet", "[/]kubelet "),
+    ("n2", "containerd", "[/]containerd "),
+    ("n1", "kube-apiserver", "[/]kube-apiserver "),
+    ("n1", "etcd", "[/]etcd "),
+];
+
+pub(crate) fn killed_programs_come_back(lab: &Lab) {
+    for (node, program, pattern) in PROGRAMS {
+        lab.wait_until_all_reach_all();
+        let before = processes(lab, node, pattern);
+        assert!(!before.is_empty(), "{program} runs on {node}");
+        lab.must(&["break", "kill", node, program]);
+        wait_for(&format!("{program} runs again on {node}"), || {
+            let now = processes(lab, node, pattern);
+            let again = !now.is_empty() && now.iter().all(|(pid, _)| before.iter().all(|(old, _)| old != pid));
+            if again { Ok(()) } else { Err(now) }
+        });
+    }
+    lab.wait_until_all_reach_all();
+}
+
+pub(crate) fn frozen_programs_go_on_when_healed(lab: &Lab) {
+    lab.wait_until_all_reach_all();
+    for (node, program, pattern) in PROGRAMS {
+        let stopped = |lab: &Lab| processes(lab, node, pattern).iter().filter(|(_, state)| state == "T").count();
+        lab.must(&["break", "freeze", node, program]);
+        assert!(stopped(lab) > 0, "{program} on {node}: {:?}", processes(lab, node, pattern));
+        let healed = lab.must(&["heal", "freeze", node, program]);
+        assert!(healed.contains(program), "{healed}");
+        assert_eq!(stopped(lab), 0, "{program} on {node}");
+    }
+    lab.wait_until_all_reach_all();
+}
+
+/// Process ids and states of what runs on the node and matches.
+fn processes(lab: &Lab, node: &str, pattern: &str) -> Vec<(String, String)> {
+    let line = format!("for p in $(pgrep -f '{pattern}'); do cut -d' ' -f1,3 /proc/$p/stat; done 2>/dev/null; true");
+    let shown = lab.on(node, &["sh", "-c", &line]);
+    shown.lines().filter_map(|line| line.split_once(' ')).map(|(pid, state)| (pid.into(), state.into())).collect()
+}
+
 pub(crate) fn a_power_cycled_node_comes_back(lab: &Lab) {
     comes_back(lab, "n3", || {
         lab.must(&["break", "power-cycle", "n3"]);

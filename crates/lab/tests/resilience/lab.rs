@@ -2,12 +2,14 @@
 
 use std::fmt::Debug;
 use std::io::Write;
-use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+use std::ops::Deref;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use seaway_lab::machine::footprint::Footprint;
 use serde_json::{Value, json};
+
+use super::verbs::{Verbs, succeeded};
 
 /// Time the cluster has for something that takes seconds.
 const A_WHILE: Duration = Duration::from_secs(120);
@@ -23,10 +25,8 @@ pub(crate) const ANSWERING_IMAGE: &str = "seaway/agnhost:1.36.1";
 
 /// Removed when dropped, however the test ends.
 pub(crate) struct Lab {
-    program: PathBuf,
+    verbs: Verbs,
     before: Option<Footprint>,
-    kubectl: PathBuf,
-    kubeconfig: PathBuf,
 }
 
 // === impl Lab ===
@@ -34,16 +34,12 @@ pub(crate) struct Lab {
 impl Lab {
     /// Three nodes in two racks with Seaway: n1 (control plane) and n2 in r1, n3 in r2.
     pub(crate) fn up() -> Self {
-        assert!(nix::unistd::geteuid().is_root(), "the lab makes namespaces: run this test as root");
-        let program = PathBuf::from(env!("CARGO_BIN_EXE_seaway-lab")).with_file_name("seaway");
-        assert!(program.is_file(), "{} is missing: `cargo build --workspace --bins` makes it", program.display());
-        let mut lab = Self { program, before: None, kubectl: PathBuf::new(), kubeconfig: PathBuf::new() };
+        let mut lab = Self { verbs: Verbs::of(NAME), before: None };
         // Whatever an earlier, killed run left.
         lab.run(&["down"]);
         lab.before = Some(Footprint::take(NAME).unwrap());
         println!("{}", lab.must(&["up", "--nodes", "3", "--racks", "2", "--network", "seaway"]));
-        lab.kubectl = lab.must(&["kubeconfig", "--kubectl"]).into();
-        lab.kubeconfig = lab.must(&["kubeconfig"]).into();
+        lab.verbs.find_kubectl();
         lab
     }
 
@@ -53,31 +49,6 @@ impl Lab {
         let before = self.before.take().expect("taken before the lab was made");
         let left = Footprint::lasting_differences(&before, NAME, A_WHILE).unwrap();
         assert!(left.is_empty(), "left on the machine: {left:#?}");
-    }
-
-    pub(crate) fn run(&self, words: &[&str]) -> Output {
-        self.command(words).output().expect("the lab's program runs")
-    }
-
-    /// Runs a verb that must succeed; its standard output.
-    pub(crate) fn must(&self, words: &[&str]) -> String {
-        succeeded(words, &self.run(words))
-    }
-
-    /// Runs a command inside a node; it must succeed.
-    pub(crate) fn on(&self, node: &str, words: &[&str]) -> String {
-        self.must(&[&["exec", node, "--"], words].concat())
-    }
-
-    /// The same as JSON.
-    pub(crate) fn json_on(&self, node: &str, words: &[&str]) -> Value {
-        serde_json::from_str(&self.on(node, words)).unwrap()
-    }
-
-    /// Starts a command inside a node; its output is a pipe.
-    pub(crate) fn spawn_on(&self, node: &str, words: &[&str]) -> Running {
-        let mut command = self.command(&[&["exec", node, "--"], words].concat());
-        Running(command.stdout(Stdio::piped()).spawn().unwrap())
     }
 
     pub(crate) fn kubectl(&self, words: &[&str]) -> String {
@@ -140,27 +111,19 @@ impl Lab {
         }
         panic!("`lab test` still finds after {A_WHILE:?}:\n{last}");
     }
+}
 
-    fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(&self.program);
-        command.args(["lab", "--name", NAME]).args(words).env_remove("SEAWAY_KUBERNETES_BIN").stdin(Stdio::null());
-        command
+impl Deref for Lab {
+    type Target = Verbs;
+
+    fn deref(&self) -> &Verbs {
+        &self.verbs
     }
 }
 
 impl Drop for Lab {
     fn drop(&mut self) {
         self.run(&["down"]);
-    }
-}
-
-/// A program that is killed when this value goes.
-pub(crate) struct Running(pub(crate) Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }
 
@@ -193,10 +156,4 @@ pub(crate) fn wait_for<T, E: Debug>(what: &str, mut look: impl FnMut() -> Result
         }
         std::thread::sleep(LOOK_AGAIN);
     }
-}
-
-fn succeeded(words: &[&str], output: &Output) -> String {
-    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{words:?}: {}\n{stdout}\n{stderr}", output.status);
-    stdout.trim().to_owned()
 }

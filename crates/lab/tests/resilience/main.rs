@@ -24,6 +24,8 @@ mod lab;
 mod ledger;
 mod services;
 mod traffic;
+#[path = "../support/verbs.rs"]
+mod verbs;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -34,7 +36,7 @@ use lab::Lab;
 type Scene = (&'static str, fn(&Lab));
 
 /// In this order: what breaks more comes later.
-const SCENES: [Scene; 13] = [
+const SCENES: [Scene; 15] = [
     ("the_demo_is_used_from_the_host", demo::is_used_from_the_host),
     ("a_host_port_answers", host_ports::answer_until_the_pod_is_gone),
     ("a_lie_is_dropped_and_named", drops::a_lie_is_dropped_and_named),
@@ -46,6 +48,8 @@ const SCENES: [Scene; 13] = [
     ("bursts_of_pods_leak_nothing", churn::bursts_leak_nothing),
     ("a_cut_link_is_named", faults::a_cut_link_is_named),
     ("a_partition_is_named", faults::a_partition_is_named),
+    ("killed_programs_come_back", faults::killed_programs_come_back),
+    ("frozen_programs_go_on_when_healed", faults::frozen_programs_go_on_when_healed),
     ("a_power_cycled_node_comes_back", faults::a_power_cycled_node_comes_back),
     ("a_stopped_control_plane_comes_back", faults::a_stopped_control_plane_comes_back),
 ];
