@@ -9,6 +9,7 @@ mod corner_cases;
 mod errors;
 mod manifests;
 mod places;
+mod proofs;
 mod size;
 mod tree;
 mod walls;
@@ -44,6 +45,7 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
     violations.extend(errors::check(&tree));
     violations.extend(words::check(&tree));
     violations.extend(corner_cases::check(&tree));
+    violations.extend(proofs::check(&tree));
     if let Err(stale) = codegen::run(root, true) {
         violations.push(Violation { path: "xtask/src/codegen.rs".to_owned(), line: 0, message: stale.to_string() });
     }
