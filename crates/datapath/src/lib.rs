@@ -10,6 +10,7 @@ pub mod error;
 pub mod fake;
 pub mod kernel;
 pub mod link;
+pub mod memory;
 pub mod plan;
 pub mod services;
 pub mod support;

@@ -65,7 +65,7 @@ fn slice(number: u32, endpoints: u32) -> EndpointSlice {
         serving: true,
         terminating: false,
         hostname: number.is_multiple_of(10).then(|| format!("pod-{index}").into()),
-        node: Some(NodeName(format!("node-{}", index % 100))),
+        node: Some(NodeName::from(format!("node-{}", index % 100))),
         zone: Some("zone-a".into()),
         pod: Some(PodRef { namespace: namespace(number), name: format!("svc-{number}-{index}") }),
         zone_hints: Vec::new(),

@@ -51,16 +51,16 @@ impl BlockClaims {
     pub async fn claim(&self, pool: &str, cidr: IpNet) -> Result<ClaimOutcome, KubeApiError> {
         let name = block_name(&cidr);
         let block = IpBlock { cidr, pool: pool.to_owned(), node: self.node.clone() };
-        let spec = IPBlockSpec { cidr: cidr.to_string(), pool: block.pool.clone(), node: self.node.0.clone() };
+        let spec = IPBlockSpec { cidr: cidr.to_string(), pool: block.pool.clone(), node: self.node.to_string() };
         let action = format!("claim IPBlock {name} for node {}", self.node);
         match request(action, self.api.create(&PostParams::default(), &IPBlock::new(&name, spec))).await {
             Ok(_) => Ok(ClaimOutcome::Claimed(block)),
             Err(KubeApiError::Refused { code: 409, .. }) => {
                 let existing = request(format!("read IPBlock {name}"), self.api.get(&name)).await?;
-                if existing.spec.node == self.node.0 && existing.metadata.deletion_timestamp.is_none() {
+                if existing.spec.node == self.node.as_str() && existing.metadata.deletion_timestamp.is_none() {
                     Ok(ClaimOutcome::Claimed(block))
                 } else {
-                    Ok(ClaimOutcome::TakenBy(NodeName(existing.spec.node)))
+                    Ok(ClaimOutcome::TakenBy(NodeName::from(existing.spec.node)))
                 }
             }
             Err(error) => Err(error),
@@ -89,8 +89,8 @@ impl BlockClaims {
         let Some(existing) = request(format!("read IPBlock {name}"), self.api.get_opt(&name)).await? else {
             return Ok(());
         };
-        if existing.spec.node != self.node.0 {
-            return Err(KubeApiError::NotOurs { name, owner: existing.spec.node, node: self.node.0.clone() });
+        if existing.spec.node != self.node.as_str() {
+            return Err(KubeApiError::NotOurs { name, owner: existing.spec.node, node: self.node.to_string() });
         }
         let preconditions = Preconditions { uid: existing.uid(), resource_version: None };
         let parameters = DeleteParams::default().preconditions(preconditions);

@@ -50,7 +50,7 @@ pub(crate) fn block(object: &IPBlock) -> Result<IpBlock, InvalidObject> {
         let reason = format!("does not belong to that range; its block is named {expected}");
         return Err(InvalidObject { kind: "IPBlock", name: name.clone(), field: "metadata.name", value: name, reason });
     }
-    Ok(IpBlock { cidr, pool: object.spec.pool.clone(), node: NodeName(object.spec.node.clone()) })
+    Ok(IpBlock { cidr, pool: object.spec.pool.clone(), node: NodeName::from(object.spec.node.as_str()) })
 }
 
 /// Addresses that do not parse are left out: a node with one good address is better than none.
@@ -79,7 +79,7 @@ pub(crate) fn pod(object: &core::Pod) -> (PodRef, Pod) {
     let pod = Pod {
         uid: object.uid().unwrap_or_default(),
         labels: object.labels().clone(),
-        node: spec.and_then(|spec| spec.node_name.clone()).map(NodeName),
+        node: spec.and_then(|spec| spec.node_name.clone()).map(NodeName::from),
         addresses: if has_ended(object) {
             Vec::new()
         } else {

@@ -109,7 +109,7 @@ impl Subject {
         let (api_version, kind, name, namespace, uid) = match self {
             Self::Pool(name) => ("seaway.dev/v1alpha1", "IPPool", name.clone(), None, None),
             // kubectl looks for a node's events by its name as uid, as the kubelet writes them.
-            Self::Node(node) => ("v1", "Node", node.0.clone(), None, Some(node.0.clone())),
+            Self::Node(node) => ("v1", "Node", node.to_string(), None, Some(node.to_string())),
             Self::Pod(pod, uid) => ("v1", "Pod", pod.name.clone(), Some(pod.namespace.clone()), uid.clone()),
             Self::Service(service) => ("v1", "Service", service.name.clone(), Some(service.namespace.clone()), None),
         };

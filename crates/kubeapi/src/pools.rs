@@ -192,7 +192,7 @@ impl Pools {
         let Some(existing) = request(format!("read IPBlock {name}"), self.blocks.get_opt(&name)).await? else {
             return Ok(false);
         };
-        if existing.spec.node != node.0 {
+        if existing.spec.node != node.as_str() {
             return Ok(false);
         }
         let preconditions = Preconditions { uid: existing.uid(), resource_version: existing.resource_version() };

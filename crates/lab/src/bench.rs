@@ -5,6 +5,7 @@
 
 mod dns;
 pub mod error;
+mod fill;
 pub mod load;
 mod pod_network;
 mod pods;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -26,10 +27,11 @@ macro_rules! name_type {
     };
 }
 
-name_type! {
-    /// Name of a Kubernetes Node.
-    NodeName
-}
+/// Name of a Kubernetes Node. Clones share the text: every endpoint of a cluster has one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct NodeName(pub Arc<str>);
+
 name_type! {
     /// Container id as the runtime gives it in `CNI_CONTAINERID`: the pod's sandbox.
     ContainerId
@@ -59,6 +61,34 @@ pub struct MacAddress(pub [u8; 6]);
 pub struct InvalidMacAddress {
     /// The text given.
     pub text: String,
+}
+
+// === impl NodeName ===
+
+impl NodeName {
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for NodeName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<&str> for NodeName {
+    fn from(text: &str) -> Self {
+        Self(text.into())
+    }
+}
+
+impl From<String> for NodeName {
+    fn from(text: String) -> Self {
+        Self(text.into())
+    }
 }
 
 // === impl PodRef ===

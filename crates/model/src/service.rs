@@ -262,8 +262,8 @@ pub struct Endpoint {
     pub hostname: Option<Box<str>>,
     /// `nodeName`.
     pub node: Option<NodeName>,
-    /// `zone`.
-    pub zone: Option<Box<str>>,
+    /// `zone`. Like the node's name, endpoints share its text.
+    pub zone: Option<Arc<str>>,
     /// `targetRef`, when it is a Pod.
     pub pod: Option<PodRef>,
     /// `hints.forZones`.

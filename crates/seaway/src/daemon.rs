@@ -177,7 +177,7 @@ pub(crate) fn dns(arguments: &DnsArguments) -> ExitCode {
 
 fn agent_config(arguments: &AgentArguments) -> Result<AgentConfig, ConfigError> {
     let node = arguments.node_name.clone().unwrap_or_else(host_name);
-    config::load(&arguments.file.config)?.agent(NodeName(node))
+    config::load(&arguments.file.config)?.agent(NodeName::from(node))
 }
 
 fn controller_config(arguments: &ControllerArguments) -> Result<ControllerConfig, ConfigError> {

@@ -116,7 +116,9 @@ fn backend(one: &Candidate<'_>, wishes: &Wishes) -> Backend {
 }
 
 /// The index of a set, which other ports may have too.
-fn intern(sets: &mut Vec<BackendSet>, set: BackendSet) -> usize {
+fn intern(sets: &mut Vec<BackendSet>, mut set: BackendSet) -> usize {
+    // There is one for each of tens of thousands of Services.
+    set.backends.shrink_to_fit();
     sets.iter().position(|known| *known == set).unwrap_or_else(|| {
         sets.push(set);
         sets.len() - 1

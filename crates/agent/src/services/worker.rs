@@ -278,6 +278,8 @@ impl Worker {
                         "Services are programmed"
                     );
                     self.cleaned_up = true;
+                    // What the first list left free.
+                    seaway_datapath::memory::return_unused();
                     self.outputs.health.synced();
                 }
                 Err(error) => return self.failed(&error),

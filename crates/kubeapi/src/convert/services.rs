@@ -275,14 +275,14 @@ fn endpoint(flaws: &mut Flaws, one: &discovery::Endpoint, kind: AddressType, nam
         serving: conditions.and_then(|conditions| conditions.serving).unwrap_or(true),
         terminating: conditions.and_then(|conditions| conditions.terminating).unwrap_or(false),
         hostname: one.hostname.as_deref().filter(|name| !name.is_empty()).map(Into::into),
-        node: one.node_name.clone().map(NodeName),
+        node: one.node_name.as_deref().map(NodeName::from),
         zone: one.zone.as_deref().map(Into::into),
         pod: pod.map(|target| PodRef {
             namespace: target.namespace.clone().unwrap_or_else(|| namespace.to_owned()),
             name: target.name.clone().unwrap_or_default(),
         }),
         zone_hints: zones.map(|hint| hint.name.as_str().into()).collect(),
-        node_hints: nodes.map(|hint| NodeName(hint.name.clone())).collect(),
+        node_hints: nodes.map(|hint| NodeName::from(hint.name.as_str())).collect(),
     }
 }
 

@@ -3,6 +3,7 @@
 //! Objects are reduced to the model as they arrive and kept once, behind an `Arc` that the receiver
 //! shares. A list that comes again shows as the differences only. Endpoints objects are never read.
 
+mod names;
 mod store;
 
 use std::sync::Arc;

@@ -28,7 +28,7 @@ pub(super) fn changes(cluster: &Cluster, pods: &PodScope) -> Changes {
     let everything = watcher::Config::default;
     let mut all = SelectAll::new();
     let nodes = watcher(Api::<core::Node>::all(client()), everything());
-    all.push(stream(nodes, Change::Node, |node| (NodeName(node.name_any()), convert::node(&node))));
+    all.push(stream(nodes, Change::Node, |node| (NodeName::from(node.name_any()), convert::node(&node))));
     let namespaces = watcher(Api::<PartialObjectMeta<core::Namespace>>::all(client()), everything());
     all.push(stream(namespaces, Change::Namespace, |namespace: PartialObjectMeta<core::Namespace>| {
         (namespace.name_any(), Namespace { labels: namespace.labels().clone() })

@@ -1,6 +1,7 @@
 //! `seaway bench pod-network`: Seaway, the reference bridge plugin with host
 //! routes, and flannel's VXLAN, each in a lab of two nodes, side by side.
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -45,6 +46,9 @@ pub(super) struct PodNetworkArgs {
     output: String,
 }
 
+/// Column of what no network is faster than: both ends in one pod.
+const LOOPBACK: &str = "loopback";
+
 /// A lab under measurement.
 struct Subject {
     name: &'static str,
@@ -68,7 +72,8 @@ impl PodNetworkArgs {
             }
         }
         let rows = rows?;
-        let peers: Vec<&'static str> = subjects.iter().map(|subject| subject.name).collect();
+        let mut peers: Vec<&'static str> = subjects.iter().map(|subject| subject.name).collect();
+        peers.push(LOOPBACK);
         println!("{}", if self.output == "json" { json(&rows.0) } else { table(&rows.0, &peers) });
         Ok(())
     }
@@ -153,6 +158,36 @@ impl PodNetworkArgs {
                 }
             }
             progress.line(&format!("round {round} of {}: traffic", self.rounds));
+        }
+        drop(servers);
+        self.measure_on_one_processor(subjects, &pods, rows, progress)
+    }
+
+    /// Requests and responses with both ends on one processor, beside the loopback of a pod.
+    fn measure_on_one_processor(
+        &self,
+        subjects: &[Subject],
+        pods: &[Vec<Pod<'_>>],
+        rows: &mut Rows,
+        progress: &Progress,
+    ) -> Result<()> {
+        let place = "same node, one processor";
+        let servers: Vec<_> =
+            pods.iter().flat_map(|pods| pods.get(1).map(Pod::serve_on_one_processor)).collect::<Result<_>>()?;
+        for round in 1..=self.rounds {
+            for pattern in [Pattern::TcpRr, Pattern::UdpRr] {
+                for (subject, pods) in subjects.iter().zip(pods) {
+                    let [client, server, ..] = pods.as_slice() else { continue };
+                    progress.passing(&format!("round {round}: {}, {place}, {}", pattern.name(), subject.name));
+                    let seen = client.measure_on_one_processor(server.address(), pattern, self.seconds)?;
+                    rows.add_traffic(pattern, place, subject.name, &seen);
+                }
+                if let Some(server) = pods.first().and_then(|pods| pods.get(1)) {
+                    let own = Ipv4Addr::LOCALHOST.into();
+                    let seen = server.measure_on_one_processor(own, pattern, self.seconds)?;
+                    rows.add_traffic(pattern, place, LOOPBACK, &seen);
+                }
+            }
         }
         drop(servers);
         Ok(())

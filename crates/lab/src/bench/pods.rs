@@ -19,6 +19,10 @@ use crate::machine::Node;
 
 /// Port of the load's server in every pod.
 pub(super) const LOAD_PORT: u16 = 7001;
+/// The same, of servers that share the client's processor.
+const ONE_PROCESSOR_PORT: u16 = 7002;
+/// That processor: every machine has it.
+const PROCESSOR: &str = "0";
 /// How long the pods of a benchmark may take to become Ready.
 const PODS_TIMEOUT: Duration = Duration::from_secs(120);
 /// Image of pods that only hold a network: what every lab node has.
@@ -125,6 +129,11 @@ fn deployment(node: &str, replicas: u32) -> Value {
     })
 }
 
+fn client_arguments(server: SocketAddr, pattern: Pattern, seconds: u64) -> Vec<String> {
+    let (server, seconds) = (server.to_string(), seconds.to_string());
+    ["client", "--server", &server, "--pattern", pattern.name(), "--seconds", &seconds].map(str::to_owned).into()
+}
+
 /// The arguments that run this program's load inside a node.
 pub(super) fn load_program() -> Result<String, BenchError> {
     let program = std::env::current_exe();
@@ -170,8 +179,18 @@ impl<'a> Pod<'a> {
     }
 
     fn load(&self, arguments: &[String]) -> Result<Command> {
-        let mut argv = vec!["nsenter".to_owned(), format!("--net={}", self.namespace), load_program()?];
-        argv.extend(["lab".to_owned(), "load".to_owned()]);
+        self.load_through(&[], arguments)
+    }
+
+    /// The load on the processor that both ends share.
+    fn load_on_one_processor(&self, arguments: &[String]) -> Result<Command> {
+        self.load_through(&["taskset", "--cpu-list", PROCESSOR], arguments)
+    }
+
+    fn load_through(&self, wrapper: &[&str], arguments: &[String]) -> Result<Command> {
+        let mut argv = vec!["nsenter".to_owned(), format!("--net={}", self.namespace)];
+        argv.extend(wrapper.iter().map(|word| (*word).to_owned()));
+        argv.extend([load_program()?, "lab".to_owned(), "load".to_owned()]);
         argv.extend_from_slice(arguments);
         self.node.command(&argv)
     }
@@ -189,6 +208,13 @@ impl<'a> Pod<'a> {
     fn serve_as(&self, role: &str) -> Result<Server> {
         let command = self.load(&[role.into(), "--port".into(), LOAD_PORT.to_string()])?;
         Ok(Server(spawn_load(command, &format!("seaway lab load {role}"))?))
+    }
+
+    /// Starts the load's server in the pod's network, on the processor that both ends share.
+    pub(super) fn serve_on_one_processor(&self) -> Result<Server> {
+        let command =
+            self.load_on_one_processor(&["server".into(), "--port".into(), ONE_PROCESSOR_PORT.to_string()])?;
+        Ok(Server(spawn_load(command, "seaway lab load server")?))
     }
 
     /// Its address.
@@ -217,17 +243,21 @@ impl<'a> Pod<'a> {
     /// Measures from this pod to `server`.
     pub(super) fn measure(&self, server: &Pod<'_>, pattern: Pattern, seconds: u64) -> Result<Measurement> {
         let address = server.server();
-        let arguments = [
-            "client",
-            "--server",
-            &address.to_string(),
-            "--pattern",
-            pattern.name(),
-            "--seconds",
-            &seconds.to_string(),
-        ]
-        .map(str::to_owned);
-        Ok(run_load(self.load(&arguments)?, &format!("{} to {address} in {}", pattern.name(), self.node.name()))?)
+        let command = self.load(&client_arguments(address, pattern, seconds))?;
+        Ok(run_load(command, &format!("{} to {address} in {}", pattern.name(), self.node.name()))?)
+    }
+
+    /// Measures from this pod to `server`, both on one processor: waking the other end then takes the same
+    /// time with every network, and none depends on where the scheduler puts them.
+    pub(super) fn measure_on_one_processor(
+        &self,
+        server: IpAddr,
+        pattern: Pattern,
+        seconds: u64,
+    ) -> Result<Measurement> {
+        let address = SocketAddr::new(server, ONE_PROCESSOR_PORT);
+        let command = self.load_on_one_processor(&client_arguments(address, pattern, seconds))?;
+        Ok(run_load(command, &format!("{} to {address} in {}", pattern.name(), self.node.name()))?)
     }
 }
 

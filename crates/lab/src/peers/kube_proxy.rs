@@ -7,6 +7,9 @@ use serde_json::json;
 
 use crate::spec::ProxyMode;
 
+/// Port of its metrics on the node's loopback.
+pub const METRICS_PORT: u16 = 10249;
+
 /// Lets the nodes' own identities do kube-proxy's work; kubeadm gives it to a
 /// service account, but here it is no pod.
 pub const MANIFEST: &str = r#"apiVersion: rbac.authorization.k8s.io/v1
@@ -37,7 +40,7 @@ pub fn configuration(node: &str, mode: ProxyMode, pod_ranges: &[IpNet], kubeconf
         "hostnameOverride": node,
         "mode": mode,
         "clusterCIDR": cluster_cidr,
-        "metricsBindAddress": "127.0.0.1:10249",
+        "metricsBindAddress": format!("127.0.0.1:{METRICS_PORT}"),
         // The limits are the whole machine's, and not a node's to change.
         "conntrack": {"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
     });

@@ -13,7 +13,7 @@ const NODE_LABEL: &str = "seaway.dev/pod-cidr-of";
 pub fn with_node_pod_cidrs(snapshot: &Snapshot, encapsulation: Encapsulation, masquerade: bool) -> Snapshot {
     let mut changed = Snapshot { pools: BTreeMap::new(), blocks: BTreeMap::new(), ..snapshot.clone() };
     for (name, node) in &mut changed.nodes {
-        node.labels.insert(NODE_LABEL.to_owned(), name.0.clone());
+        node.labels.insert(NODE_LABEL.to_owned(), name.to_string());
         for cidr in &node.pod_cidrs {
             let cidr = cidr.trunc();
             let family = if cidr.addr().is_ipv4() { "ipv4" } else { "ipv6" };
@@ -23,7 +23,7 @@ pub fn with_node_pod_cidrs(snapshot: &Snapshot, encapsulation: Encapsulation, ma
                 block_prefix_length: cidr.prefix_len(),
                 encapsulation,
                 node_selector: LabelSelector {
-                    match_labels: [(NODE_LABEL.to_owned(), name.0.clone())].into(),
+                    match_labels: [(NODE_LABEL.to_owned(), name.to_string())].into(),
                     match_expressions: Vec::new(),
                 },
                 namespace_selector: LabelSelector::default(),

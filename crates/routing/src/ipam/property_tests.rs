@@ -75,7 +75,7 @@ impl World {
         for pool in [pool("four", "10.0.0.0/27", 29), pool("six", "fd00::/123", 125)] {
             api.pools.insert(pool.name.clone(), pool);
         }
-        let nodes = (0..NODES).map(|number| NodeName(format!("n{number}")));
+        let nodes = (0..NODES).map(|number| NodeName::from(format!("n{number}")));
         let nodes: Vec<SimulatedNode> = nodes
             .map(|name| {
                 api.nodes.insert(name.clone(), Node::default());

@@ -27,7 +27,7 @@ prop_compose! {
                 IpAddr::from([172, subnet, 0, n + 1]),
                 format!("fd00:{subnet}::{}", n + 1).parse().unwrap(),
             ];
-            snapshot.nodes.insert(NodeName(format!("n{n}")), Node { addresses, ..Node::default() });
+            snapshot.nodes.insert(NodeName::from(format!("n{n}")), Node { addresses, ..Node::default() });
         }
         for pool in [pool("four", "10.244.0.0/20", 26, four), pool("six", "fd00:244::/116", 122, six)] {
             snapshot.pools.insert(pool.name.clone(), pool);
@@ -40,7 +40,7 @@ prop_compose! {
                 format!("10.244.{}.{}/26", number / 4, u32::from(number % 4) * 64)
             };
             let cidr: IpNet = cidr.parse().unwrap();
-            let node = NodeName(format!("n{}", owner % nodes));
+            let node = NodeName::from(format!("n{}", owner % nodes));
             snapshot.blocks.insert(cidr, IpBlock { cidr, pool: pool.into(), node });
         }
         snapshot

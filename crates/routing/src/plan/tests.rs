@@ -267,7 +267,7 @@ fn five_thousand_nodes_are_planned_in_a_moment() {
         let pod_cidrs =
             vec![net(&format!("10.{}.{low}.0/24", 100 + high)), net(&format!("fd00:244:0:{number:x}::/64"))];
         let addresses = vec![IpAddr::from([172, 20, high, low])];
-        snapshot.nodes.insert(NodeName(format!("n{number}")), Node { addresses, pod_cidrs, ..Node::default() });
+        snapshot.nodes.insert(NodeName::from(format!("n{number}")), Node { addresses, pod_cidrs, ..Node::default() });
     }
     let snapshot = crate::ipam::with_node_pod_cidrs(&snapshot, Encapsulation::Vxlan, true);
     let begun = std::time::Instant::now();

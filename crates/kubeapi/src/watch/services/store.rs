@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use seaway_model::{EndpointSlice, Service, ServiceChange, ServiceRef, SliceRef};
 
+use super::names::Names;
 use crate::InvalidObject;
 use crate::watch::WatchHealth;
 use crate::watch::batches::Differences;
@@ -22,6 +23,7 @@ pub(super) enum Change {
 pub(super) struct Store {
     services: Known<ServiceRef, Service>,
     slices: Known<SliceRef, EndpointSlice>,
+    names: Names,
     was_synced: bool,
 }
 
@@ -36,7 +38,12 @@ impl Differences for Store {
             Change::Service(update) => {
                 self.services.apply(update, |of, now| ServiceChange::Service { of, now }, batch);
             }
-            Change::Slice(update) => self.slices.apply(update, |of, now| ServiceChange::Slice { of, now }, batch),
+            Change::Slice(mut update) => {
+                if let Update::Listed(_, (slice, _)) | Update::Set(_, (slice, _)) = &mut update {
+                    self.names.share(slice);
+                }
+                self.slices.apply(update, |of, now| ServiceChange::Slice { of, now }, batch);
+            }
         }
         if !self.was_synced && self.services.complete && self.slices.complete {
             self.was_synced = true;

@@ -22,6 +22,9 @@ pub(super) const MOST_ENDPOINTS: u32 = 8;
 const FIRST_SERVICE_ADDRESS: u32 = u32::from_be_bytes([10, 96, 1, 0]);
 const FIRST_FILLER_ENDPOINT: u32 = u32::from_be_bytes([10, 248, 0, 0]);
 const SERVICE_PORT: u16 = 80;
+/// Where fillers are said to run.
+const FILLER_NODES: u32 = 500;
+const FILLER_ZONES: u32 = 3;
 /// Multiplier of Knuth's hash: names in the order of their creation would put
 /// the probes first in every list.
 const SCATTER: u32 = 2_654_435_761;
@@ -36,24 +39,16 @@ pub(super) fn probes(size: u32) -> u32 {
     size.min(PROBES)
 }
 
-/// The objects of these Services, as `(path of the collection, object)`.
+/// The objects of these Services.
 pub(super) fn objects(
     indices: std::ops::Range<u32>,
     endpoints: u32,
     target_port: u16,
-) -> impl Iterator<Item = (String, Value)> {
+) -> impl Iterator<Item = Value> + Clone {
     indices.flat_map(move |index| {
         // A probe gets its one backend later.
         let endpoints = if index < PROBES { 1 } else { endpoints };
-        let first = FIRST_FILLER_ENDPOINT + index * MOST_ENDPOINTS;
-        let addresses: Vec<IpAddr> = (first..first + endpoints).map(|address| Ipv4Addr::from(address).into()).collect();
-        [
-            (format!("/api/v1/namespaces/{NAMESPACE}/services"), service(index, target_port)),
-            (
-                format!("/apis/discovery.k8s.io/v1/namespaces/{NAMESPACE}/endpointslices"),
-                slice(index, &addresses, target_port),
-            ),
-        ]
+        [service(index, target_port), slice(index, fillers(index, endpoints), target_port)]
     })
 }
 
@@ -71,6 +66,22 @@ pub(super) fn slice_label(index: u32) -> String {
 pub(super) fn endpoints(addresses: &[IpAddr]) -> Value {
     let endpoint = |address: &IpAddr| json!({ "addresses": [address], "conditions": { "ready": true } });
     addresses.iter().map(endpoint).collect()
+}
+
+/// Endpoints as the cluster's own controller describes them, on nodes that are not there.
+fn fillers(index: u32, count: u32) -> Value {
+    let first = FIRST_FILLER_ENDPOINT + index * MOST_ENDPOINTS;
+    let filler = |number: u32| {
+        let pod = format!("{}-7d9c5b7b9d-{number:05}", name(index));
+        json!({
+            "addresses": [Ipv4Addr::from(first + number)],
+            "conditions": { "ready": true, "serving": true, "terminating": false },
+            "nodeName": format!("filler-{}", (index + number) % FILLER_NODES),
+            "zone": format!("zone-{}", (index + number) % FILLER_ZONES),
+            "targetRef": { "kind": "Pod", "namespace": NAMESPACE, "name": pod },
+        })
+    };
+    (0..count).map(filler).collect()
 }
 
 fn name(index: u32) -> String {
@@ -92,7 +103,7 @@ fn service(index: u32, target_port: u16) -> Value {
     })
 }
 
-fn slice(index: u32, addresses: &[IpAddr], port: u16) -> Value {
+fn slice(index: u32, endpoints: Value, port: u16) -> Value {
     json!({
         "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
         "metadata": {
@@ -104,7 +115,7 @@ fn slice(index: u32, addresses: &[IpAddr], port: u16) -> Value {
         },
         "addressType": "IPv4",
         "ports": [{ "name": "", "port": port, "protocol": "TCP" }],
-        "endpoints": endpoints(addresses),
+        "endpoints": endpoints,
     })
 }
 
@@ -116,9 +127,9 @@ mod tests {
     fn probes_have_one_endpoint_and_the_rest_fills() {
         let all: Vec<_> = objects(0..PROBES + 1, 5, 7001).collect();
         assert_eq!(all.len(), 2 * (PROBES as usize + 1));
-        assert_eq!(all[1].1["endpoints"].as_array().unwrap().len(), 1);
-        assert_eq!(all[1].1.pointer("/endpoints/0/addresses/0").unwrap(), "10.248.0.0");
-        let last = &all.last().unwrap().1;
+        assert_eq!(all[1]["endpoints"].as_array().unwrap().len(), 1);
+        assert_eq!(all[1].pointer("/endpoints/0/addresses/0").unwrap(), "10.248.0.0");
+        let last = all.last().unwrap();
         assert_eq!(last["endpoints"].as_array().unwrap().len(), 5);
         assert_eq!(frontend(0).to_string(), "10.96.1.0:80");
     }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::metrics::Programming;
 use crate::bench::error::BenchError;
 use crate::bench::load::unix_nanos;
 use crate::cluster::api::ApiClient;
@@ -20,12 +21,18 @@ const DAEMON_SET: &str = "/apis/apps/v1/namespaces/seaway-system/daemonsets/seaw
 const CONFIG_MAP: &str = "/api/v1/namespaces/seaway-system/configmaps/seaway-config";
 /// A node selector that no node has pauses the agents.
 const PAUSE_LABEL: &str = "seaway.dev/bench-paused";
+/// Where agents serve their metrics.
+const AGENT_METRICS_PORT: u16 = 9850;
 /// Name of kube-proxy among the node's programs.
 const KUBE_PROXY: &str = "kube-proxy";
 /// How long an agent may take to go or to come.
 const SWITCH_PATIENCE: Duration = Duration::from_secs(60);
-/// Programs of the kernel's tables: their removal may take that long.
-const CLEANUP_SECONDS: &str = "120";
+/// What kube-proxy told the kernel of the node, which has nobody else's rules in these tables.
+const REMOVE_TABLES: &str = "nft delete table ip kube-proxy; nft delete table ip6 kube-proxy
+for program in iptables ip6tables; do for table in nat filter mangle; do
+$program -w -t $table -F; $program -w -t $table -X; done; done; true";
+/// What is left is a matter of seconds.
+const CLEANUP_SECONDS: &str = "60";
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
 /// A candidate.
@@ -150,6 +157,8 @@ impl<'a> Switch<'a> {
                 self.resume(peer).map(drop)
             }
             Peer::KubeProxy(_) => {
+                // Its own way removes chain by chain, which takes minutes where there are many.
+                self.node.exec(&["sh", "-c", REMOVE_TABLES])?;
                 let program = self.kube_proxy.display().to_string();
                 let configuration = format!("--config={}", configuration_file().display());
                 let argv = ["timeout", CLEANUP_SECONDS, &program, "--cleanup", &configuration];
@@ -161,6 +170,15 @@ impl<'a> Switch<'a> {
                 Err(BenchError::Program { program: "kube-proxy --cleanup".into(), reason }.into())
             }
         }
+    }
+
+    /// What a peer counted of its programming so far.
+    pub(super) fn programming(&self, peer: Peer) -> Result<Programming> {
+        let port = match peer {
+            Peer::Seaway(_) => AGENT_METRICS_PORT,
+            Peer::KubeProxy(_) => kube_proxy::METRICS_PORT,
+        };
+        Programming::read(self.node, port)
     }
 
     /// Resident memory of a peer's process in MiB: now, and at most so far.

@@ -131,11 +131,7 @@ impl Turn<'_> {
             self.tell(progress, &format!("connections, round {round}"));
             self.connections(rows)?;
         }
-        for change in 1..=self.plan.changes {
-            self.tell(progress, &format!("change {change} of one endpoint"));
-            let backend = if change % 2 == 1 { self.second() } else { self.first() };
-            self.change(backend, rows)?;
-        }
+        self.changes(rows, progress)?;
         // The next peer finds the first backend everywhere.
         self.set_backend(0..1, self.first())?;
         if self.with_memory {
@@ -227,6 +223,20 @@ impl Turn<'_> {
         }
         let what = "  the program's instructions";
         rows.add(what, "count", Better::Lower, name, costs.program_instructions);
+        Ok(())
+    }
+
+    fn changes(&self, rows: &mut Rows, progress: &Progress) -> Result<()> {
+        let before = self.switch.programming(self.peer)?;
+        for change in 1..=self.plan.changes {
+            self.tell(progress, &format!("change {change} of one endpoint"));
+            let backend = if change % 2 == 1 { self.second() } else { self.first() };
+            self.change(backend, rows)?;
+        }
+        if let Some(millis) = self.switch.programming(self.peer)?.mean_millis_since(&before) {
+            let what = format!("  of it in the kernel's tables, mean, {}", self.of_size());
+            rows.add(&what, "ms", Better::Lower, self.peer.name(), millis);
+        }
         Ok(())
     }
 
