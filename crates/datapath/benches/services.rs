@@ -97,6 +97,7 @@ fn slice(number: u32, endpoints: u32, shift: u32) -> ServiceChange {
         node_hints: Default::default(),
     };
     let now = EndpointSlice {
+        imported: None,
         service: Some(name(number)),
         address_type: AddressType::IPv4,
         ports: vec![port],
