@@ -17,6 +17,9 @@ use super::saved::Saved;
 use super::service::{ServiceRecords, SliceRecords, Spec, Target};
 use crate::wire::name::push_label;
 
+/// Who a pod is, and its addresses.
+type PodAddresses = (Arc<PodIdentity>, Box<[IpAddr]>);
+
 /// Keeps an [`Index`] up to date.
 #[derive(Debug)]
 pub struct Builder {
@@ -26,7 +29,7 @@ pub struct Builder {
     imports: Catalogue,
     names: Claims,
     gateways: Gateways,
-    pods: HashMap<PodRef, Known<(Arc<PodIdentity>, Box<[IpAddr]>)>>,
+    pods: HashMap<PodRef, Known<PodAddresses>>,
     /// Which pod was last given an address.
     pod_at: HashMap<IpAddr, Arc<PodIdentity>>,
     namespaces: HashMap<String, Known<Arc<[u8]>>>,

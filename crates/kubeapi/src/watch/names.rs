@@ -81,48 +81,62 @@ pub fn watch_names(cluster: &Cluster, wanted: NameKinds) -> NameWatch {
     NameWatch { changes, health, tasks }
 }
 
+/// Which of the kinds the cluster has, as its definitions come and go.
+struct Presence {
+    kinds: Vec<Kind>,
+    there: BTreeSet<Kind>,
+    /// What the list under way named until now.
+    listing: BTreeSet<Kind>,
+}
+
+// === impl Presence ===
+
+impl Presence {
+    fn new(kinds: Vec<Kind>) -> Self {
+        Self { kinds, there: BTreeSet::new(), listing: BTreeSet::new() }
+    }
+
+    /// Takes in what the watch of definitions said; nothing while a list is under way, else why it fails, if it does.
+    fn take(&mut self, update: Update<String, ()>) -> Option<Option<String>> {
+        let kind_of = |name: &str| self.kinds.iter().copied().find(|kind| kind.definition() == name);
+        match update {
+            Update::Begin => {
+                self.listing.clear();
+                return None;
+            }
+            Update::Listed(name, ()) => {
+                self.listing.extend(kind_of(&name));
+                return None;
+            }
+            Update::Failed(reason) => return Some(Some(reason)),
+            Update::End => self.there = std::mem::take(&mut self.listing),
+            Update::Set(name, ()) => self.there.extend(kind_of(&name)),
+            Update::Delete(name) => {
+                if let Some(kind) = kind_of(&name) {
+                    self.there.remove(&kind);
+                }
+            }
+            Update::Resumed => {}
+        }
+        Some(None)
+    }
+}
+
 /// Starts and ends the watches of kinds as their definitions come and go.
 async fn follow_definitions(cluster: Cluster, kinds: Vec<Kind>, say: mpsc::Sender<Change>) {
     let objects = watcher(Api::<Definition>::all(cluster.client.clone()), watcher::Config::default());
     let name = |object: Definition| (object.name_any(), ());
     let mut updates = streams::stream(objects, |update: Update<String, ()>| update, name);
     let mut running: BTreeMap<Kind, Running> = BTreeMap::new();
-    let mut there: BTreeSet<Kind> = BTreeSet::new();
-    let mut listing: Option<BTreeSet<Kind>> = None;
-    let kind_of = |name: &str| kinds.iter().copied().find(|kind| kind.definition() == name);
+    let mut presence = Presence::new(kinds.clone());
     while let Some(update) = updates.next().await {
-        let failure = match update {
-            Update::Begin => {
-                listing = Some(BTreeSet::new());
-                continue;
-            }
-            Update::Listed(name, ()) => {
-                listing.get_or_insert_default().extend(kind_of(&name));
-                continue;
-            }
-            Update::Failed(reason) => Some(reason),
-            Update::End => {
-                there = listing.take().unwrap_or_default();
-                None
-            }
-            Update::Set(name, ()) => {
-                there.extend(kind_of(&name));
-                None
-            }
-            Update::Delete(name) => {
-                if let Some(kind) = kind_of(&name) {
-                    there.remove(&kind);
-                }
-                None
-            }
-            Update::Resumed => None,
-        };
+        let Some(failure) = presence.take(update) else { continue };
         let known = failure.is_none();
         if say.send(Change::Definitions(failure)).await.is_err() {
             return;
         }
         for kind in kinds.iter().copied().filter(|_| known) {
-            match (there.contains(&kind), running.remove(&kind)) {
+            match (presence.there.contains(&kind), running.remove(&kind)) {
                 (true, Some(task)) => drop(running.insert(kind, task)),
                 (true, None) => {
                     tracing::info!(kind = kind.plural(), "watching a kind that the cluster has");

@@ -68,11 +68,14 @@ pub(super) fn fill(
 impl Filler {
     /// The object with what the API server would have filled in.
     fn complete(&self, mut object: Value) -> Stored {
-        let resource = if object["kind"] == "Service" { "services/specs" } else { "endpointslices" };
+        let is_service = object.get("kind").is_some_and(|kind| kind == "Service");
+        let resource = if is_service { "services/specs" } else { "endpointslices" };
         let (namespace, name) = names(&object);
         let key = format!("/registry/{resource}/{namespace}/{name}");
-        object["metadata"]["uid"] = json!(identity(&key));
-        object["metadata"]["creationTimestamp"] = json!(self.created);
+        if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.insert("uid".to_owned(), json!(identity(&key)));
+            metadata.insert("creationTimestamp".to_owned(), json!(self.created));
+        }
         if let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) {
             let addresses = json!([spec.get("clusterIP")]);
             let defaults = [
@@ -86,7 +89,9 @@ impl Filler {
             for (field, value) in defaults {
                 spec.entry(field).or_insert(value);
             }
-            object["status"] = json!({ "loadBalancer": {} });
+        }
+        if is_service && let Some(fields) = object.as_object_mut() {
+            fields.insert("status".to_owned(), json!({ "loadBalancer": {} }));
         }
         Stored { key, value: object }
     }
