@@ -28,7 +28,8 @@ pub enum XdpChoice {
     /// Nowhere.
     Off,
     /// Devices whose driver runs XDP itself, but no veth device: what such a one sends by XDP is
-    /// lost unless the other end, which is not ours, runs XDP or has GRO on.
+    /// lost unless the other end, which is not ours, runs an XDP program; and those who send to it
+    /// leave checksums undone.
     #[default]
     Auto,
     /// Veth devices too.

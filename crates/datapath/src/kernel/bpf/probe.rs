@@ -73,6 +73,12 @@ pub(super) fn probe_tcx() -> io::Result<()> {
     })
 }
 
+/// Loads `return XDP_PASS`.
+#[cfg(test)]
+pub(super) fn load_xdp_pass() -> io::Result<OwnedFd> {
+    load_constant_program(BPF_PROG_TYPE_XDP, XDP_PASS)
+}
+
 /// Loads a program that returns a number.
 fn load_constant_program(program_type: bpf_prog_type, number: i32) -> io::Result<OwnedFd> {
     let set_result = libbpf_sys::bpf_insn {

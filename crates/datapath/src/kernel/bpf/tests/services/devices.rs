@@ -1,31 +1,30 @@
 //! The XDP program on underlay devices, with real packets. Its veth devices need more than those of
-//! drivers: whoever sends to them must make checksums itself, and their other ends must expect
-//! frames that were sent by XDP, as they do with GRO on.
+//! drivers: whoever sends to them must make checksums itself, and their other ends must run an XDP
+//! program to take frames that were sent by one.
 
 use std::net::{SocketAddr, UdpSocket};
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::path::Path;
 
 use seaway_model::MacAddress;
 use seaway_model::Protocol::{Tcp, Udp};
 use seaway_model::abi;
 
-use super::super::super::{DeviceState, FastPath, UnderlayDevice, XdpChoice};
+use super::super::super::{DeviceState, FastPath, UnderlayDevice, XdpChoice, probe, sys};
 use super::super::hand::PIN_DIR;
 use super::super::namespaces::Namespace;
 use super::cluster::{Between, Cluster, ServingNode, node, serving_with};
 use super::plan::{NODE_PORT, node_port};
 use super::talk::{tcp, udp_from};
 
-/// `ETHTOOL_STXCSUM` and `ETHTOOL_SGRO` in linux/ethtool.h.
+/// `ETHTOOL_STXCSUM` in linux/ethtool.h.
 const TRANSMIT_CHECKSUMS: u32 = 0x17;
-const RECEIVE_OFFLOAD: u32 = 0x2c;
 
-/// Switches an offload of an interface.
-fn switch(namespace: &Namespace, interface: &'static str, command: u32, on: bool) {
+/// Has the kernel make checksums before a frame leaves, as it does for devices that cannot.
+fn make_checksums(namespace: &Namespace, interface: &'static str) {
     namespace.run(move || {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let value = [command, u32::from(on)];
+        let value = [TRANSMIT_CHECKSUMS, 0];
         // SAFETY: all zeros are a valid value of this plain struct.
         let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
         for (place, byte) in request.ifr_name.iter_mut().zip(interface.bytes()) {
@@ -38,17 +37,22 @@ fn switch(namespace: &Namespace, interface: &'static str, command: u32, on: bool
     });
 }
 
-/// Nodes whose pods serve, and whose devices run the program if `choice` says so.
-fn cluster_with(choice: XdpChoice) -> Cluster {
+/// Has an interface take frames that XDP sends to it, as long as the link lives.
+fn take_frames(namespace: &Namespace, interface: &str) -> OwnedFd {
+    let index = namespace.index(interface);
+    namespace.run(move || sys::attach_xdp(probe::load_xdp_pass().unwrap().as_fd(), index).unwrap())
+}
+
+/// Nodes whose pods serve, and whose devices run the program if `choice` says so; and what must
+/// live as long.
+fn cluster_with(choice: XdpChoice) -> (Cluster, Vec<OwnedFd>) {
     let cluster = serving_with(Between::Direct, choice);
-    for port in ["port1", "port2"] {
-        switch(&cluster.hub, port, RECEIVE_OFFLOAD, true);
-    }
-    switch(&cluster.client, "eth0", TRANSMIT_CHECKSUMS, false);
+    make_checksums(&cluster.client, "eth0");
     for node in &cluster.nodes {
-        switch(&node.node.namespace, "eth0", TRANSMIT_CHECKSUMS, false);
+        make_checksums(&node.node.namespace, "eth0");
     }
-    cluster
+    let links = ["port1", "port2"].map(|port| take_frames(&cluster.hub, port));
+    (cluster, links.into())
 }
 
 fn attach(serving: &ServingNode) -> DeviceState {
@@ -85,7 +89,7 @@ fn talk_through_the_first_node(cluster: &Cluster) {
 
 #[test]
 fn a_driver_sends_on_what_only_passes_through() {
-    let cluster = cluster_with(XdpChoice::Always);
+    let (cluster, _links) = cluster_with(XdpChoice::Always);
     let near = &cluster.nodes[0];
     assert_eq!(attach(near), DeviceState::Runs { new: true });
     assert_eq!(attach(near), DeviceState::Runs { new: false });
@@ -97,7 +101,7 @@ fn a_driver_sends_on_what_only_passes_through() {
 
 #[test]
 fn without_the_program_the_same_packets_take_the_other_way() {
-    let cluster = cluster_with(XdpChoice::Off);
+    let (cluster, _links) = cluster_with(XdpChoice::Off);
     let near = &cluster.nodes[0];
     assert!(matches!(attach(near), DeviceState::Without(_)));
     talk_through_the_first_node(&cluster);
