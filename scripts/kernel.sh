@@ -96,9 +96,7 @@ executable() {
         echo "part bpf $(executable -p seaway-datapath --lib) every_program_loads --nocapture"
         ;;
       datapath)
-        # The test left out asks for TCX by name, which came with Linux 6.6.
-        echo "part datapath $(executable -p seaway-datapath --lib)" \
-          --skip pods_of_one_node_reach_each_other_without_the_host_stack
+        echo "part datapath $(executable -p seaway-datapath --lib)"
         ;;
       machine) echo "part machine $(executable -p seaway-lab --test machine)" ;;
       lab)
