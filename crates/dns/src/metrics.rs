@@ -83,12 +83,13 @@ impl Collector for Exported {
         let (hits, misses) = watched.server.resolver.cache.counts();
         let (entries, bytes) = watched.server.resolver.cache.size();
         let (changes, connections) = watched.feed.counts();
-        let counters: [(&str, &str, u64); 12] = [
+        let counters: [(&str, &str, u64); 13] = [
             ("coredns_cache_hits", "Questions answered from the cache", hits),
             ("coredns_cache_misses", "Questions not answered from the cache", misses),
             ("coredns_cache_served_stale", "Answers given although stale", watched.sum(|c| &c.stale)),
             ("coredns_forward_requests", "Queries sent to upstreams", watched.sum(|c| &c.forwarded)),
             ("coredns_forward_max_concurrent_rejects", "Queries refused under load", watched.sum(|c| &c.shed)),
+            ("seaway_dns_overload_drops", "Queries left without an answer under load", watched.sum(|c| &c.overload)),
             ("seaway_dns_overtaken", "Times a silent upstream was overtaken by another", watched.sum(|c| &c.overtaken)),
             ("seaway_dns_unanswered", "Questions that no upstream answered", watched.sum(|c| &c.failed)),
             ("seaway_dns_rejected_answers", "Answers of upstreams refused", watched.sum(|c| &c.rejected)),

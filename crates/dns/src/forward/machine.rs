@@ -2,8 +2,10 @@
 //! silent upstream is overtaken within 45 ms by the next one, and an answer of either counts.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::BinaryHeap;
 use std::sync::Arc;
+
+use foldhash::HashMap;
 
 use super::cache::CacheLimits;
 use super::entry::Entry;
@@ -115,9 +117,9 @@ impl<W> Forwarder<W> {
             upstreams,
             groups,
             limits,
-            pending: HashMap::new(),
-            by_key: HashMap::new(),
-            by_wire: HashMap::new(),
+            pending: HashMap::default(),
+            by_key: HashMap::default(),
+            by_wire: HashMap::default(),
             timers: BinaryHeap::new(),
             next: 0,
             random: seed,

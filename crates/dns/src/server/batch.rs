@@ -1,35 +1,29 @@
-//! Many datagrams in one system call.
+//! Many datagrams in one system call: those that came.
 
-use std::io::{IoSlice, IoSliceMut};
+use std::io::IoSliceMut;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
 
 use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, sendmmsg};
-
-use super::reply::DATAGRAM_OCTETS;
+use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg};
 
 /// Datagrams taken at once: enough to make the system call cheap, few enough that the
 /// first of them does not wait for the last.
-pub const BATCH: usize = 32;
+pub const BATCH: usize = 64;
 
-/// Largest query read; more is cut off and cannot be read then.
-const QUERY_OCTETS: usize = 1536;
+/// Largest message read; more is cut off and cannot be read then. Upstreams are asked for
+/// less, but not all of them listen. No power of two: the beginnings of all messages
+/// would share a few lines of the processor's cache.
+const MESSAGE_OCTETS: usize = 4096 + 128;
 
-/// Room for one batch of queries and one of answers.
+/// Room for one batch of messages.
 pub struct Batch {
-    queries: Box<[[u8; QUERY_OCTETS]; BATCH]>,
+    messages: Box<[[u8; MESSAGE_OCTETS]]>,
     lengths: [usize; BATCH],
-    peers: [Option<SockaddrStorage>; BATCH],
-    received: usize,
-    answers: Box<[[u8; DATAGRAM_OCTETS]; BATCH]>,
-    answer_lengths: [usize; BATCH],
-    answer_peers: [Option<SockaddrStorage>; BATCH],
-    answered: usize,
+    peers: [Option<SocketAddr>; BATCH],
     /// One for each family: the kernel leaves the length of the last sender's address in
     /// them, and takes it as the room for the next.
-    receive_headers: [MultiHeaders<SockaddrStorage>; 2],
-    send_headers: MultiHeaders<SockaddrStorage>,
+    headers: [MultiHeaders<SockaddrStorage>; 2],
 }
 
 // === impl Batch ===
@@ -39,81 +33,44 @@ impl Batch {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            queries: Box::new([[0; QUERY_OCTETS]; BATCH]),
+            messages: vec![[0; MESSAGE_OCTETS]; BATCH].into_boxed_slice(),
             lengths: [0; BATCH],
             peers: [None; BATCH],
-            received: 0,
-            answers: Box::new([[0; DATAGRAM_OCTETS]; BATCH]),
-            answer_lengths: [0; BATCH],
-            answer_peers: [None; BATCH],
-            answered: 0,
-            receive_headers: [MultiHeaders::preallocate(BATCH, None), MultiHeaders::preallocate(BATCH, None)],
-            send_headers: MultiHeaders::preallocate(BATCH, None),
+            headers: [MultiHeaders::preallocate(BATCH, None), MultiHeaders::preallocate(BATCH, None)],
         }
     }
 
     /// Takes what waits at a socket, without waiting; tells how many datagrams.
-    pub fn receive(&mut self, socket: &impl AsRawFd, ipv6: bool) -> usize {
-        let Self { queries, lengths, peers, receive_headers, received, .. } = self;
-        *received = 0;
-        let [v4_headers, v6_headers] = receive_headers;
-        let receive_headers = if ipv6 { v6_headers } else { v4_headers };
-        let mut slices = queries.each_mut().map(|query| [IoSliceMut::new(query)]);
-        let outcome = recvmmsg(socket.as_raw_fd(), receive_headers, slices.iter_mut(), MsgFlags::MSG_DONTWAIT, None);
-        let Ok(messages) = outcome else { return 0 };
-        for ((message, length), peer) in messages.zip(lengths.iter_mut()).zip(peers.iter_mut()) {
+    ///
+    /// # Errors
+    /// What the kernel says, which may be the fate of a datagram sent earlier; nothing waits: none.
+    pub fn receive(&mut self, socket: &impl AsRawFd, ipv6: bool) -> Result<usize, Errno> {
+        let Self { messages, lengths, peers, headers: [v4_headers, v6_headers] } = self;
+        let headers = if ipv6 { v6_headers } else { v4_headers };
+        let mut space = messages.iter_mut();
+        let mut slices: [[IoSliceMut<'_>; 1]; BATCH] = std::array::from_fn(|_| {
+            [IoSliceMut::new(space.next().map(<[u8; MESSAGE_OCTETS]>::as_mut_slice).unwrap_or_default())]
+        });
+        let taken = recvmmsg(socket.as_raw_fd(), headers, slices.iter_mut(), MsgFlags::MSG_DONTWAIT, None);
+        let taken = match taken {
+            Ok(taken) => taken,
+            Err(Errno::EAGAIN | Errno::EINTR) => return Ok(0),
+            Err(error) => return Err(error),
+        };
+        let mut received = 0;
+        for ((message, length), peer) in taken.zip(lengths.iter_mut()).zip(peers.iter_mut()) {
             *length = message.bytes;
-            *peer = message.address;
-            *received += 1;
+            *peer = message.address.as_ref().and_then(socket_address);
+            received += 1;
         }
-        *received
+        Ok(received)
     }
 
-    /// Datagram `index` of those received, its sender, and room for an answer.
-    pub fn exchange(&mut self, index: usize) -> Option<(&[u8], SockaddrStorage, &mut [u8])> {
-        let query = self.queries.get(index)?.get(..*self.lengths.get(index)?)?;
-        let peer = (*self.peers.get(index)?)?;
-        Some((query, peer, self.answers.get_mut(self.answered)?))
-    }
-
-    /// The answer just written has this length and goes to the sender of datagram `index`.
-    pub fn answer(&mut self, index: usize, length: usize) {
-        let peer = self.peers.get(index).copied().flatten();
-        let slots = (self.answer_lengths.get_mut(self.answered), self.answer_peers.get_mut(self.answered));
-        if let (Some(to), Some(to_peer)) = slots {
-            *to = length;
-            *to_peer = peer;
-            self.answered += 1;
-        }
-    }
-
-    /// Sends all answers from the socket that was asked, so they come from the address asked.
-    pub fn send(&mut self, socket: &impl AsRawFd) {
-        let total = std::mem::take(&mut self.answered);
-        let mut sent = 0;
-        while sent < total {
-            let Self { answers, answer_lengths, answer_peers, send_headers, .. } = self;
-            let slices: [[IoSlice<'_>; 1]; BATCH] = std::array::from_fn(|index| {
-                let at = index + sent;
-                let octets = answers.get(at).zip(answer_lengths.get(at)).and_then(|(a, length)| a.get(..*length));
-                [IoSlice::new(octets.unwrap_or_default())]
-            });
-            let peers = answer_peers.get(sent..total).unwrap_or_default();
-            let outcome = sendmmsg(
-                socket.as_raw_fd(),
-                send_headers,
-                slices.iter().take(total - sent),
-                peers,
-                [],
-                MsgFlags::empty(),
-            );
-            sent += match outcome {
-                Ok(messages) => messages.count().max(1),
-                Err(Errno::EINTR) => 0,
-                // One that cannot be sent is left out: its client asks again.
-                Err(_) => 1,
-            };
-        }
+    /// Datagram `index` of those received, and its sender.
+    #[must_use]
+    pub fn message(&self, index: usize) -> Option<(&[u8], SocketAddr)> {
+        let octets = self.messages.get(index)?.get(..*self.lengths.get(index)?)?;
+        Some((octets, (*self.peers.get(index)?)?))
     }
 }
 
@@ -125,7 +82,6 @@ impl Default for Batch {
 
 /// The address in what the kernel says.
 #[must_use]
-#[inline]
 pub fn address(peer: &SockaddrStorage) -> Option<IpAddr> {
     socket_address(peer).map(|address| address.ip())
 }

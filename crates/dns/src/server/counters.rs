@@ -40,6 +40,8 @@ pub struct Counters {
     pub malformed: AtomicU64,
     /// Queries refused because too many waited already, or the client asked too much.
     pub shed: AtomicU64,
+    /// Queries left without an answer because too many waited.
+    pub overload: AtomicU64,
     /// Datagrams answered with TC.
     pub truncated: AtomicU64,
     /// Queries sent to upstreams.

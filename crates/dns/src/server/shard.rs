@@ -1,35 +1,42 @@
 //! One thread, its sockets, and the questions it asks others.
 //!
 //! ```text
-//!  clients ──recvmmsg──▶ Server::answer ──sendmmsg──▶ clients
-//!                              │ Ask
-//!                              ▼
-//!  streams ──Message──▶   Forwarder  ──▶ sockets to upstreams, dial::Dialer
+//!  clients ──Batch──▶ FairQueue ──▶ Server::answer ──▶ Outbox ──▶ clients
+//!                      (overload)        │ Ask            ▲  └────▶ upstreams
+//!                                        ▼                │
+//!  streams ──Message─────────────▶   Forwarder  ──────────┴──▶ dial::Dialer
 //! ```
+//!
+//! As long as everything that waits fits one batch, it is answered as it came.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::batch::{BATCH, Batch, address, socket_address};
+use super::batch::Batch;
 use super::clock::{chance, now_micros, unix_seconds};
 use super::counters::Counters;
 use super::dial::Dialer;
+use super::fair::FairQueue;
 use super::limit::RateLimit;
+use super::outbox::{Destination, Outbox, SendHeaders};
 use super::reply::{Arrival, DATAGRAM_OCTETS, Outcome, Server, Workspace};
 use super::socket;
 use crate::forward::machine::{Counts, Forwarder, Question, Ticket};
 use crate::forward::{Action, Entry};
 use crate::resolve::Fresh;
 use crate::wire::number::rcode;
+
+mod datagrams;
 
 /// Queries of one shard that may wait for upstreams. What comes beyond is refused at
 /// once, so memory and the wait of those before stay bounded.
@@ -40,8 +47,10 @@ const MOST_WAITING_PER_CLIENT: u32 = 1024;
 const MOST_QUESTIONS: u8 = 4;
 /// Messages to a shard that it did not take yet.
 const INBOX: usize = 1024;
-/// Batches from one socket before the others get their turn.
-const TURNS: usize = 4;
+/// Turns after the end for what came before it.
+const LAST_TURNS: usize = 64;
+/// Numbers of sockets to upstreams, apart from those of clients.
+const TO_UPSTREAM: u32 = 1 << 31;
 /// How long the thread sleeps at most when nothing happens.
 const LONGEST_SLEEP_MILLIS: u64 = 1000;
 
@@ -94,6 +103,16 @@ pub struct Shard {
     workspace: Workspace,
     actions: Vec<Action<Waiter>>,
     ready: Ready,
+    queue: FairQueue<IpAddr, datagrams::Queued>,
+    /// Space of queries that were answered.
+    spare: Vec<Vec<u8>>,
+    outbox: Outbox,
+}
+
+/// What a thread shares with the kernel; it holds pointers, so it is made where it is used.
+struct Kernel {
+    batch: Batch,
+    headers: SendHeaders,
 }
 
 /// What can be read.
@@ -171,6 +190,9 @@ impl Shard {
             workspace: Workspace::default(),
             actions: Vec::new(),
             ready: Ready::default(),
+            queue: FairQueue::new(datagrams::MOST_QUEUED),
+            spare: Vec::new(),
+            outbox: Outbox::new(),
         })
     }
 
@@ -189,8 +211,7 @@ impl Shard {
     /// Works until `stop` is cancelled and nobody waits any more, or until `drain` is over.
     pub fn run(mut self, stop: &CancellationToken, drain: Duration) {
         let mut stopped_at = None;
-        // Holds pointers for the kernel, so it is made where it is used.
-        let mut batch = Batch::new();
+        let mut kernel = Kernel { batch: Batch::new(), headers: SendHeaders::new() };
         let mut busy = false;
         loop {
             if stop.is_cancelled() {
@@ -199,17 +220,22 @@ impl Shard {
                 if over || self.forwarder.pending() == 0 {
                     // What reached our sockets until now is answered; they may be shared with
                     // a successor, but a datagram belongs to who read it.
-                    self.wait(true);
-                    self.serve_datagrams(&mut batch);
+                    for _ in 0..LAST_TURNS {
+                        self.wait(true);
+                        if !self.serve_datagrams(&mut kernel) {
+                            return;
+                        }
+                    }
                     return;
                 }
             }
             self.wait(busy);
-            busy = self.serve_datagrams(&mut batch);
+            busy = self.serve_datagrams(&mut kernel);
             self.take_messages();
-            self.take_upstreams();
+            self.take_upstreams(&mut kernel.batch);
             self.forwarder.tick(now_micros(), &mut self.actions);
             self.act();
+            self.flush(&mut kernel.headers);
         }
     }
 
@@ -240,78 +266,13 @@ impl Shard {
         self.ready = ready;
     }
 
-    /// Answers what waits at the sockets; tells whether there may be more.
-    fn serve_datagrams(&mut self, batch: &mut Batch) -> bool {
-        let mut busy = false;
-        let ready = std::mem::take(&mut self.ready.sockets);
-        for socket in ready.iter().copied() {
-            for turn in 0..TURNS {
-                let received = self.serve_batch(batch, socket);
-                if received < BATCH {
-                    break;
-                }
-                busy |= turn + 1 == TURNS;
-            }
-        }
-        self.ready.sockets = ready;
-        busy
-    }
-
-    fn serve_batch(&mut self, batch: &mut Batch, socket: usize) -> usize {
-        let Some(from) = self.sockets.get(socket) else { return 0 };
-        let received = batch.receive(from, self.ipv6.get(socket).copied().unwrap_or_default());
-        if received == 0 {
-            return 0;
-        }
-        let begun_micros = now_micros();
-        let unix_seconds = unix_seconds();
-        let mut answered = 0;
-        for index in 0..received {
-            answered += u64::from(self.serve_datagram(batch, (socket, index), begun_micros, unix_seconds));
-        }
-        if let Some(from) = self.sockets.get(socket) {
-            batch.send(from);
-        }
-        self.counters.took(now_micros().saturating_sub(begun_micros), answered);
-        received
-    }
-
-    fn serve_datagram(
-        &mut self,
-        batch: &mut Batch,
-        (socket, index): (usize, usize),
-        now_micros: u64,
-        unix_seconds: u32,
-    ) -> bool {
-        let Some((query, peer, buffer)) = batch.exchange(index) else { return false };
-        let Some(client) = address(&peer) else { return false };
-        if !self.limit.allows(client, now_micros) {
-            Counters::add(&self.counters.shed, 1);
-            let refused = self.server.fail(query, rcode::REFUSED, &self.counters, buffer);
-            if let Some(length) = refused.map(<[u8]>::len) {
-                batch.answer(index, length);
-            }
-            return false;
-        }
-        let arrival = Arrival { client, datagram: true, now_micros, unix_seconds };
-        match self.server.answer(query, arrival, None, &mut self.workspace, &self.counters, buffer) {
-            Outcome::Silence => false,
-            Outcome::Reply(octets, refresh) => {
-                let length = octets.len();
-                batch.answer(index, length);
-                if let Some(question) = refresh {
-                    self.forwarder.ask(*question, None, None, now_micros, &mut self.actions);
-                }
-                true
-            }
-            Outcome::Ask(question, stale) => {
-                let Some(peer) = socket_address(&peer) else { return false };
-                let to = WaiterTo::Datagram { socket, peer };
-                let waiter = Waiter { query: query.into(), client, questions: 1, to, since_micros: now_micros };
-                self.ask(*question, stale, waiter);
-                false
-            }
-        }
+    /// Sends all that was written.
+    fn flush(&mut self, headers: &mut SendHeaders) {
+        let Self { outbox, sockets, upstream_sockets, .. } = self;
+        outbox.send(headers, |number| match number.checked_sub(TO_UPSTREAM) {
+            None => sockets.get(number as usize).map(AsRawFd::as_raw_fd),
+            Some(key) => upstream_sockets.get(&((key >> 8) as usize, key as u8)).map(AsRawFd::as_raw_fd),
+        });
     }
 
     fn ask(&mut self, question: Question, stale: Option<Arc<Entry>>, waiter: Waiter) {
@@ -350,25 +311,20 @@ impl Shard {
         }
     }
 
-    fn take_upstreams(&mut self) {
-        let mut octets = [0; 4096];
+    fn take_upstreams(&mut self, batch: &mut Batch) {
         let mut refused = Vec::new();
         for (upstream, number) in &self.ready.upstreams {
             let Some(socket) = self.upstream_sockets.get(&(*upstream, *number)) else { continue };
-            // One more than can be read tells that there is no more; the next look costs as much.
-            for _ in 0..BATCH {
-                match socket.recv(&mut octets) {
-                    Ok(length) => {
-                        let answer = octets.get(..length).unwrap_or_default();
-                        self.forwarder.received(*upstream, *number, answer, now_micros(), &mut self.actions);
-                    }
-                    Err(error) => {
-                        if error.kind() == std::io::ErrorKind::ConnectionRefused {
-                            refused.push(*upstream);
-                        }
-                        break;
+            let address = self.forwarder.upstreams.get(*upstream).map(|upstream| upstream.address);
+            match batch.receive(socket, address.is_some_and(|address| address.is_ipv6())) {
+                Ok(received) => {
+                    let now = now_micros();
+                    for (answer, _) in (0..received).filter_map(|index| batch.message(index)) {
+                        self.forwarder.received(*upstream, *number, answer, now, &mut self.actions);
                     }
                 }
+                Err(Errno::ECONNREFUSED) => refused.push(*upstream),
+                Err(_) => {}
             }
         }
         for upstream in refused {
@@ -432,6 +388,10 @@ impl Shard {
             self.upstream_sockets.insert((upstream, number), socket);
             self.forwarder.reseed(chance());
         }
+        let key = TO_UPSTREAM | (upstream as u32) << 8 | u32::from(number);
+        if self.outbox.push(Destination { socket: key, peer: None }, octets) {
+            return;
+        }
         let sent = self.upstream_sockets.get(&(upstream, number)).map(|socket| socket.send(octets));
         if let Some(Err(error)) = sent
             && error.kind() == std::io::ErrorKind::ConnectionRefused
@@ -478,10 +438,13 @@ impl Shard {
         }
     }
 
-    fn deliver(&self, to: WaiterTo, octets: Vec<u8>) {
+    fn deliver(&mut self, to: WaiterTo, octets: Vec<u8>) {
         match to {
             WaiterTo::Datagram { socket, peer } => {
-                if let Some(socket) = self.sockets.get(socket) {
+                let to = Destination { socket: socket as u32, peer: Some(peer) };
+                if !self.outbox.push(to, &octets)
+                    && let Some(socket) = self.sockets.get(socket)
+                {
                     // A client that cannot be reached asks again or is gone.
                     let _ = socket.send_to(&octets, peer);
                 }

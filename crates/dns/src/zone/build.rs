@@ -310,6 +310,17 @@ impl Builder {
         now: Option<&ServiceRecords>,
         addresses: &mut HashSet<IpAddr>,
     ) {
+        if before.is_none() {
+            // At the start all are new: no sets are made to find that out.
+            for address in now.into_iter().flat_map(reverse_addresses) {
+                let keys = self.claims.entry(address).or_default();
+                if !keys.contains(key) {
+                    keys.push(Arc::clone(key));
+                    addresses.insert(address);
+                }
+            }
+            return;
+        }
         let before: HashSet<IpAddr> = before.into_iter().flat_map(reverse_addresses).collect();
         let now: HashSet<IpAddr> = now.into_iter().flat_map(reverse_addresses).collect();
         for address in before.difference(&now) {

@@ -28,7 +28,7 @@ pub(super) struct Catalogue {
 }
 
 /// Services and slices as they are kept in a file.
-pub(super) type Kept = (Vec<(Vec<u8>, Spec)>, Vec<(SliceRef, Vec<u8>, SliceRecords)>);
+pub(super) type Kept = (Vec<(Key, Arc<Spec>)>, Vec<(SliceRef, Key, Arc<SliceRecords>)>);
 
 // === impl Catalogue ===
 
@@ -116,22 +116,20 @@ impl Catalogue {
     }
 
     pub(super) fn save(&self) -> Kept {
-        let services = self.specs.iter().map(|(key, known)| (key.to_vec(), (*known.value).clone()));
+        let services = self.specs.iter().map(|(key, known)| (Arc::clone(key), Arc::clone(&known.value)));
         let slices = self.slices.iter();
-        let slices = slices.map(|(of, known)| (of.clone(), known.value.0.to_vec(), (*known.value.1).clone()));
+        let slices = slices.map(|(of, known)| (of.clone(), Arc::clone(&known.value.0), Arc::clone(&known.value.1)));
         (services.collect(), slices.collect())
     }
 
     pub(super) fn restore(&mut self, (services, slices): Kept, stream: u32, touched: &mut BTreeSet<Key>) {
         for (key, spec) in services {
-            let key: Key = key.into();
             touched.insert(Arc::clone(&key));
-            self.specs.insert(key, Known { stream, value: Arc::new(spec) });
+            self.specs.insert(key, Known { stream, value: spec });
         }
         for (of, key, records) in slices {
-            let key: Key = key.into();
             self.by_service.entry(Arc::clone(&key)).or_default().push(of.clone());
-            self.slices.insert(of, Known { stream, value: (key, Arc::new(records)) });
+            self.slices.insert(of, Known { stream, value: (key, records) });
         }
     }
 }

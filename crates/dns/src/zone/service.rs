@@ -326,7 +326,14 @@ pub fn dashed(address: IpAddr, into: &mut [u8; DASHED_OCTETS]) -> &[u8] {
 /// Reads such a label.
 #[must_use]
 pub fn undashed(label: &[u8]) -> Option<IpAddr> {
-    let text = std::str::from_utf8(label).ok().filter(|text| text.len() < DASHED_OCTETS)?;
-    let v4 = text.replace('-', ".").parse::<Ipv4Addr>().map(IpAddr::from);
-    v4.or_else(|_| text.replace('-', ":").parse::<Ipv6Addr>().map(IpAddr::from)).ok()
+    let mut space = [0; DASHED_OCTETS - 1];
+    let text = space.get_mut(..label.len())?;
+    let mut spell = |separator| {
+        for (to, from) in text.iter_mut().zip(label) {
+            *to = if *from == b'-' { separator } else { *from };
+        }
+        std::str::from_utf8(text).ok()?.parse::<IpAddr>().ok()
+    };
+    let v4 = spell(b'.').filter(IpAddr::is_ipv4);
+    v4.or_else(|| spell(b':').filter(IpAddr::is_ipv6))
 }

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
+use super::fill::fill;
 use super::pods::load_program;
 use super::report::{json, table};
 use crate::cluster::api::ApiClient;
@@ -27,8 +28,6 @@ use dnsperf::LOAD_PROCESSOR;
 use measure::{Bench, Plan};
 use peer::{Peer, Place};
 
-/// Progress is told after as many objects.
-const PROGRESS_STEP: usize = 1_000;
 /// Where the upstream answers, on the host outside the cluster.
 const UPSTREAM_PORT: u16 = 5300;
 
@@ -76,7 +75,8 @@ impl DnsArgs {
         if !self.keep {
             progress.step(&format!("lab {} removed", dir.name()), || crate::cluster::down(&dir))?;
         }
-        let columns = Peer::ALL.map(Peer::name);
+        let [ours, theirs] = Peer::ALL.map(Peer::name);
+        let columns = [ours, theirs, measure::FLOOR];
         println!("{}", if self.output == "json" { json(&rows.0) } else { table(&rows.0, &columns) });
         measured
     }
@@ -116,7 +116,7 @@ impl DnsArgs {
         let machine = Machine::open(dir)?;
         let node = machine.node("n1")?;
         let plan = self.plan();
-        create_services(&api, plan.services, progress)?;
+        create_services(node, &api, plan.services, progress)?;
         let place = Place {
             machine: &machine,
             node,
@@ -135,14 +135,13 @@ fn require(program: &str, package: &str) -> Result<()> {
     Err(LabError::ProgramMissing { program: program.to_owned(), package: package.to_owned() })
 }
 
-fn create_services(api: &ApiClient, services: u32, progress: &Progress) -> Result<()> {
+fn create_services(node: &Node, api: &ApiClient, services: u32, progress: &Progress) -> Result<()> {
     let name = content::NAMESPACE;
     api.apply_object(&json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } }))?;
     let begin = progress.elapsed();
-    api.create_all(content::objects(services), |done| {
-        if done.is_multiple_of(PROGRESS_STEP) {
-            progress.passing(&format!("{} of {services} Services made", done / 2));
-        }
+    // Of each the address, the Service and its slice.
+    fill(node, api, content::objects(services), |done| {
+        progress.passing(&format!("{} of {services} Services made", done / 3));
     })?;
     let seconds = (progress.elapsed() - begin).as_secs_f64();
     progress.line(&format!("{services} Services with {} endpoints each made in {seconds:.0} s", content::ENDPOINTS));

@@ -22,14 +22,9 @@ const PORT: u16 = 80;
 /// neighbours in anybody's table.
 const SCATTER: u32 = 2_654_435_761;
 
-/// The objects, as `(path of the collection, object)`.
-pub(super) fn objects(services: u32) -> impl Iterator<Item = (String, Value)> {
-    (0..services).flat_map(|index| {
-        [
-            (format!("/api/v1/namespaces/{NAMESPACE}/services"), service(index)),
-            (format!("/apis/discovery.k8s.io/v1/namespaces/{NAMESPACE}/endpointslices"), slice(index)),
-        ]
-    })
+/// The objects.
+pub(super) fn objects(services: u32) -> impl Iterator<Item = Value> + Clone + Send {
+    (0..services).flat_map(|index| [service(index), slice(index)])
 }
 
 /// Full name of a Service, with the dot at its end.
@@ -80,8 +75,7 @@ mod tests {
         assert!(range.contains(&Ipv4Addr::from(FIRST_SERVICE_ADDRESS + MOST_SERVICES - 1)));
         let names: std::collections::BTreeSet<_> = (0..MOST_SERVICES).map(name).collect();
         assert_eq!(names.len(), MOST_SERVICES as usize);
-        let slices: Vec<_> =
-            objects(2).map(|(_, object)| object).filter(|object| object["kind"] == "EndpointSlice").collect();
+        let slices: Vec<_> = objects(2).filter(|object| object["kind"] == "EndpointSlice").collect();
         assert_eq!(slices[1].pointer("/endpoints/0/addresses/0").unwrap(), "10.248.0.10");
     }
 }

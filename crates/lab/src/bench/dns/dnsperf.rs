@@ -38,14 +38,20 @@ pub(super) struct Seen {
     pub(super) failed: u64,
     /// 99th percentile, when each answer was printed.
     pub(super) p99_micros: f64,
+    /// Processor time that the load itself took for one query.
+    pub(super) load_micros: f64,
 }
+
+/// Runs the words after it and then tells the processor time they took (`times`, POSIX shell).
+const TIMED: &str = "\"$@\"; code=$?; times; exit $code";
 
 // === impl Load ===
 
 impl Load<'_> {
     pub(super) fn run(&self, node: &Node) -> Result<Seen> {
         let failed = |reason: String| BenchError::Program { program: "dnsperf".to_owned(), reason };
-        let output = node.exec(&self.argv())?;
+        let timed = ["sh", "-c", TIMED, "sh"].map(str::to_owned).into_iter().chain(self.argv());
+        let output = node.exec(&timed.collect::<Vec<_>>())?;
         let text = String::from_utf8_lossy(&output.stdout);
         if !output.status.success() {
             return Err(failed(format!("{}{text}", String::from_utf8_lossy(&output.stderr))).into());
@@ -58,7 +64,7 @@ impl Load<'_> {
         Ok(seen)
     }
 
-    fn argv(&self) -> Vec<String> {
+    pub(super) fn argv(&self) -> Vec<String> {
         let mut argv = ["taskset", "-c", LOAD_PROCESSOR, "dnsperf", "-d", self.names].map(str::to_owned).to_vec();
         let numbers = [
             ("-s", self.server.ip().to_string()),
@@ -82,8 +88,8 @@ impl Load<'_> {
 // === impl Seen ===
 
 impl Seen {
-    /// Reads what dnsperf printed.
-    fn read(text: &str) -> Option<Self> {
+    /// Reads what dnsperf printed, and [`TIMED`] behind it.
+    pub(super) fn read(text: &str) -> Option<Self> {
         let number = |label: &str| -> Option<f64> {
             let line = text.lines().find_map(|line| line.trim().strip_prefix(label))?;
             line.split_whitespace().next()?.parse().ok()
@@ -97,14 +103,23 @@ impl Seen {
         let mut seconds: Vec<f64> = answers.collect();
         seconds.sort_by(f64::total_cmp);
         let p99 = seconds.get(seconds.len() * 99 / 100).copied().unwrap_or_default();
+        let completed = number("Queries completed:")?;
+        let load_seconds: f64 = text.lines().last()?.split_whitespace().filter_map(minutes_and_seconds).sum();
         Some(Self {
-            completed: number("Queries completed:")? as u64,
+            completed: completed as u64,
             lost: number("Queries lost:")? as u64,
             per_second: number("Queries per second:")?,
             failed: failed.filter_map(count).sum(),
             p99_micros: p99 * 1e6,
+            load_micros: load_seconds * 1e6 / completed.max(1.0),
         })
     }
+}
+
+/// Reads `1m2.5s`, as shells print times.
+fn minutes_and_seconds(text: &str) -> Option<f64> {
+    let (minutes, seconds) = text.strip_suffix('s')?.split_once('m')?;
+    Some(minutes.parse::<f64>().ok()? * 60.0 + seconds.parse::<f64>().ok()?)
 }
 
 #[cfg(test)]
@@ -117,10 +132,11 @@ mod tests {
             Queries sent:         1000\n  Queries completed:    998 (99.80%)\n  Queries lost:         2 (0.20%)\n\n  \
             Response codes:       NOERROR 990 (99.20%), NXDOMAIN 8 (0.80%)\n  \
             Average packet size:  request 28, response 62\n  Run time (s):         0.5\n  \
-            Queries per second:   1996.000000\n";
+            Queries per second:   1996.000000\n\n0m0.00s 0m0.00s\n0m0.25s 1m0.749s\n";
         let seen = Seen::read(text).unwrap();
         assert_eq!((seen.completed, seen.lost, seen.failed), (998, 2, 8));
         assert_eq!((seen.per_second, seen.p99_micros.round()), (1996.0, 300.0));
+        assert_eq!(seen.load_micros.round(), 61_122.0, "60.999 s for 998 queries");
         assert_eq!(Seen::read("Error: no"), None);
     }
 

@@ -1,11 +1,14 @@
 //! The measurements: rates, times, memory, and what is lost in an upgrade and
-//! after `kill -9`.
+//! after `kill -9`. Beside them the floor: a program that sends each query back with one
+//! record behind it, which is what the kernel and the load cost.
+
+use std::net::{Ipv4Addr, SocketAddr};
 
 use serde_json::json;
 
 use super::content;
-use super::dnsperf::{LOAD_PROCESSOR, Load, Seen};
-use super::peer::{DIRECTORY, Peer, Place, Server};
+use super::dnsperf::{LOAD_PROCESSOR, Load, SERVER_PROCESSOR, Seen};
+use super::peer::{DIRECTORY, Peer, Place, Server, TICKS_PER_SECOND, processor_ticks};
 use crate::bench::error::BenchError;
 use crate::bench::load::Asked;
 use crate::bench::pods::{Running, load_program};
@@ -22,6 +25,17 @@ const LIST_NAMES: u32 = 1_000;
 const CACHED_NAMES: u32 = 200;
 /// A server forwards at most so many a second; names that are asked once must last a load.
 const MOST_FORWARDED_PER_SECOND: u32 = 120_000;
+
+/// Name of the floor's column.
+pub(super) const FLOOR: &str = "echo";
+/// Where it listens.
+const FLOOR_PORT: u16 = 5303;
+/// Starts the floor (the words up to `--`), waits for its socket, runs the rest as a load, and tells
+/// the line of proc(5) with the floor's processor time.
+const BESIDE_FLOOR: &str = "port=$1; shift; floor=; \
+    while [ \"$1\" != -- ]; do floor=\"$floor $1\"; shift; done; shift; \
+    $floor >/dev/null & echo=$!; until grep -q \":$port \" /proc/net/udp; do sleep 0.01; done; \
+    \"$@\"; code=$?; cat /proc/$echo/stat; kill $echo; exit $code";
 
 /// How much is measured.
 #[derive(Debug, Clone, Copy)]
@@ -57,6 +71,7 @@ impl Bench<'_> {
             servers.push(server);
         }
         for round in 1..=self.plan.rounds {
+            self.floor(&names, rows)?;
             for server in &servers {
                 self.tell(server, &format!("round {round}"));
                 self.rate("service names", &names, server, rows)?;
@@ -108,7 +123,28 @@ impl Bench<'_> {
         rows.add(what, "1/s", Better::Higher, name, seen.per_second);
         rows.add(&format!("{what}, by processor time"), "1/s", Better::Higher, name, seen.completed as f64 / used);
         rows.add(&format!("{what}, lost"), "count", Better::Lower, name, seen.lost as f64);
+        rows.add(&format!("{what}, the load's own time for one"), "µs", Better::Lower, name, seen.load_micros);
         Ok(seen)
+    }
+
+    /// What a server could do at most that makes two system calls for each query and does nothing else.
+    fn floor(&self, names: &str, rows: &mut Rows) -> Result<()> {
+        let failed = |reason: String| BenchError::Program { program: FLOOR.to_owned(), reason };
+        let server = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), FLOOR_PORT);
+        let load = Load { server, names, seconds: self.plan.seconds, queries_per_second: None, each: false };
+        let words = ["sh", "-c", BESIDE_FLOOR, "sh", &format!("{FLOOR_PORT:04X}"), "taskset", "-c", SERVER_PROCESSOR]
+            .map(str::to_owned);
+        let listen = ["lab", "load", "dns", "upstream", "--listen", &server.to_string(), "--"].map(str::to_owned);
+        let argv: Vec<String> = words.into_iter().chain([load_program()?]).chain(listen).chain(load.argv()).collect();
+        let output = self.place.node.exec(&argv)?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let seen = Seen::read(&text).filter(|_| output.status.success());
+        let seen = seen.ok_or_else(|| failed(String::from_utf8_lossy(&output.stderr).into_owned()))?;
+        let used = processor_ticks(text.lines().last().unwrap_or_default()) / TICKS_PER_SECOND;
+        rows.add("service names", "1/s", Better::Higher, FLOOR, seen.per_second);
+        let rate = seen.completed as f64 / used;
+        rows.add("service names, by processor time", "1/s", Better::Higher, FLOOR, rate);
+        Ok(())
     }
 
     /// Names nobody has asked for yet.

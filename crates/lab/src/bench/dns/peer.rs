@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const ANSWER_PATIENCE: Duration = Duration::from_millis(200);
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 /// Clock ticks of proc(5) in a second.
-const TICKS_PER_SECOND: f64 = 100.0;
+pub(super) const TICKS_PER_SECOND: f64 = 100.0;
 
 /// A candidate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -236,7 +236,7 @@ impl<'a> Server<'a> {
 }
 
 /// User and system time (proc(5), fields 14 and 15 of `stat`).
-fn processor_ticks(stat: &str) -> f64 {
+pub(super) fn processor_ticks(stat: &str) -> f64 {
     let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
     let ticks = after_name.split_ascii_whitespace().skip(11).take(2);
     ticks.filter_map(|field| field.parse::<f64>().ok()).sum()
