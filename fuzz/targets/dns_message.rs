@@ -39,7 +39,7 @@ fn server() -> Server {
         stubs: Vec::new(),
         default_group: Some(0),
     };
-    Server::new(Resolver { index, cache: Cache::new(LIMITS), rules })
+    Server::new(Resolver { index, cache: Cache::new(LIMITS), rules, views: Default::default() })
 }
 
 fuzz_target!(|data: &[u8]| {

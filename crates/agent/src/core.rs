@@ -238,6 +238,11 @@ impl Handle {
         self.feed.names(changes);
     }
 
+    /// Hands on all `DNSConfig` objects.
+    pub async fn dns_configs(&self, configs: &std::collections::BTreeMap<String, Arc<seaway_model::DnsSpec>>) {
+        self.feed.dns_configs(configs);
+    }
+
     /// Ranges of Service addresses, as the API has them.
     pub async fn service_cidrs(&self, cidrs: Vec<ipnet::IpNet>) {
         if let Some(services) = &self.services {

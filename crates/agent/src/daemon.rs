@@ -19,7 +19,9 @@ use std::sync::Arc;
 use seaway_datapath::kernel::bpf::{FastPathConfig, HookChoice, ServicePackets, XdpChoice};
 use seaway_datapath::support::ChosenBackend;
 use seaway_datapath::{BackendChoice, Datapath, Options};
-use seaway_kubeapi::{ApiAddress, Connection, PodScope, connect, watch, watch_service_ranges, watch_services};
+use seaway_kubeapi::{
+    ApiAddress, Connection, PodScope, connect, watch, watch_dns_configs, watch_service_ranges, watch_services,
+};
 use seaway_model::Diagnose;
 use seaway_routing::plan::NetworkOptions;
 use seaway_runtime::config::{AgentConfig, Backend, IpamSource, PodLinkHook, Services, Xdp};
@@ -31,6 +33,7 @@ use crate::core::{Core, Parts};
 use crate::decide::Settings;
 use crate::io::cluster::{Pens, follow};
 use crate::io::demand::follow_demand;
+use crate::io::dns_configs::follow_dns_configs;
 use crate::io::host::{KernelHost, ephemeral_ports};
 use crate::io::services::{follow_service_ranges, follow_services, tell_service_notices};
 use crate::services::ServiceParts;
@@ -76,6 +79,7 @@ pub async fn run(config: AgentConfig, shutdown: CancellationToken) -> Result<(),
         tokio::spawn(pens.record(wishes.records)),
         tokio::spawn(follow(watch(&cluster, PodScope::OfNode(config.node.clone())), handle.clone())),
         tokio::spawn(follow_services(watch_services(&cluster), handle.clone())),
+        tokio::spawn(follow_dns_configs(watch_dns_configs(&cluster), handle.clone())),
         tokio::spawn(follow_service_ranges(
             watch_service_ranges(&cluster, config.service_cidrs.clone()),
             handle.clone(),

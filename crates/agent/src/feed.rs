@@ -8,10 +8,11 @@ mod known;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use seaway_model::feed::{FeedChange, Interest};
-use seaway_model::{NameChange, NodeName, PodChange, ServiceChange, Snapshot};
+use seaway_model::{DnsSpec, NameChange, NodeName, PodChange, ServiceChange, Snapshot};
 use tokio::sync::{broadcast, watch};
 
 use known::{Complete, Known};
@@ -96,6 +97,13 @@ impl Feed {
         let (changes, elsewhere) = known.snapshot(snapshot);
         self.tell(&mut known, Audience::Everyone, changes);
         self.tell(&mut known, Audience::AllPods, elsewhere);
+    }
+
+    /// Takes note of all `DNSConfig` objects, and tells the followers what differs.
+    pub(crate) fn dns_configs(&self, now: &BTreeMap<String, Arc<DnsSpec>>) {
+        let mut known = self.lock();
+        let changes = known.dns_configs(now);
+        self.tell(&mut known, Audience::Everyone, changes);
     }
 
     /// Takes note of pods of other nodes.

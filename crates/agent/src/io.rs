@@ -5,6 +5,7 @@ pub(crate) mod cluster;
 pub(crate) mod configuration;
 pub(crate) mod deletions;
 pub(crate) mod demand;
+pub(crate) mod dns_configs;
 pub(crate) mod host;
 pub(crate) mod lock;
 pub(crate) mod message;

@@ -1,5 +1,6 @@
 //! What the controller does next. Pure: the cluster and the time in, actions out.
 
+pub(crate) mod dns_configs;
 mod pools;
 pub(crate) mod services;
 #[cfg(test)]

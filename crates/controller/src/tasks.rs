@@ -109,6 +109,7 @@ impl Controller {
                     () = lease.hold() => {}
                     () = self.lead(&mut watch) => {}
                     () = self.watch_over_services(self.status.snapshots.clone()) => {}
+                    () = self.judge_dns_configs() => {}
                 }
             };
             let stopped = run_until(&stop, term).await.is_none();

@@ -21,6 +21,7 @@ use tokio::runtime::Handle;
 
 use crate::error::DnsError;
 use crate::feed::Follower;
+use crate::files::Files;
 use crate::forward::cache::CacheLimits;
 use crate::forward::{Cache, Forwarder, Group, Policy, Transport, Upstream};
 use crate::handover::{self, Holder};
@@ -33,6 +34,7 @@ use crate::server::secure::{SYSTEM_ROOTS, Trust};
 use crate::server::socket::{Listening, host_addresses};
 use crate::server::stream::Streams;
 use crate::server::{Server, Shard};
+use crate::views::Keeper;
 use crate::wire::OwnedName;
 use crate::zone::{Builder, ExternalZone, Index, PodNames, ZoneSettings};
 
@@ -153,8 +155,10 @@ pub async fn serve_filled(
     let state = config.run.join(STATE_FILE);
     let mut builder = Builder::new(Arc::clone(&parts.index));
     fill(&mut builder);
-    let mut follower = Follower::new(socket, state, builder);
+    let keeper = Keeper::new(Arc::clone(&parts.server.resolver.views), own.clone());
+    let mut follower = Follower::new(socket, state, builder, keeper, files(&config)?);
     follower.restore();
+    follower.look_at_files().await;
     let feed = follower.status();
     let following = tokio::spawn(follower.run(stop.clone()));
 
@@ -177,7 +181,7 @@ pub async fn serve_filled(
     tracing::info!(addresses = ?own, shards, domain = %parts.index.settings.domain, "serving DNS");
     let unready_after = Some(config.plain.unready_after_seconds).filter(|seconds| *seconds > 0);
     let unready_after = unready_after.map(|seconds| Duration::from_secs(seconds.into()));
-    tokio::spawn(ready::tell(Arc::clone(&parts.index), Arc::clone(&feed), unready_after, stop.clone()));
+    tokio::spawn(ready::tell(Arc::clone(&parts.server), Arc::clone(&feed), unready_after, stop.clone()));
     tokio::spawn(serve_admin(config.plain.admin, watched, stop.clone()));
     stop.cancelled().await;
     let _ = following.await;
@@ -319,10 +323,17 @@ fn parts(config: &DnsConfig, own: &[SocketAddr]) -> Result<Parts, DnsError> {
         .clone()
         .or_else(|| Some(SYSTEM_ROOTS.into()).filter(|path: &std::path::PathBuf| path.exists()));
     let trust = Trust::load(roots.as_deref())?;
-    let resolver = Resolver { index: Arc::clone(&index), cache: Cache::new(limits), rules };
+    let resolver = Resolver { index: Arc::clone(&index), cache: Cache::new(limits), rules, views: Arc::default() };
     let mut server = Server::new(resolver);
     server.allowed = plain.allowed_clients.clone();
     Ok(Parts { server: Arc::new(server), index, upstreams, groups, limits, trust })
+}
+
+/// Zones and block lists in files.
+fn files(config: &DnsConfig) -> Result<Files, DnsError> {
+    let zones = config.plain.zone_files.iter();
+    let zones = zones.map(|(apex, path)| Ok((name("dns.zoneFiles", apex)?, path.clone())));
+    Ok(Files::new(zones.collect::<Result<_, DnsError>>()?, config.plain.block_files.clone()))
 }
 
 type Groups = (Vec<Upstream>, Vec<Group>, Vec<(OwnedName, usize)>, Option<usize>);

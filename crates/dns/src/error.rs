@@ -60,6 +60,30 @@ pub enum DnsError {
         /// What the kernel said.
         source: std::io::Error,
     },
+    /// A `DNSConfig` cannot be used as it is written.
+    #[error("DNSConfig {name}: {flaw}")]
+    ConfigRefused {
+        /// The object.
+        name: String,
+        /// The field, and what is wrong with it.
+        flaw: crate::views::Flaw,
+    },
+    /// A file with a zone or a block list cannot be read.
+    #[error("cannot read {path}; its last good content stays in force")]
+    FileUnreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel said.
+        source: std::io::Error,
+    },
+    /// A file with a zone or a block list has a fault.
+    #[error("{path}: {fault}; its last good content stays in force")]
+    FileFault {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and where.
+        fault: crate::views::zone_file::TextFault,
+    },
     /// The admin server cannot run.
     #[error(transparent)]
     Admin(#[from] seaway_runtime::admin::AdminError),
@@ -87,6 +111,9 @@ impl Diagnose for DnsError {
             Self::Admin(error) => error.id(),
             Self::Certificate { .. } => ErrorId(1207),
             Self::Worker { .. } => ErrorId(1208),
+            Self::ConfigRefused { .. } => ErrorId(1220),
+            Self::FileUnreadable { .. } => ErrorId(1221),
+            Self::FileFault { .. } => ErrorId(1222),
         }
     }
 
@@ -109,6 +136,9 @@ impl Diagnose for DnsError {
             Self::Worker { .. } => {
                 "the program was replaced while it ran, or the limit on processes is reached: restart the pod"
             }
+            Self::FileUnreadable { .. } => "mount the file where dns.zoneFiles or dns.blockFiles say",
+            Self::FileFault { .. } => "correct the file: it is read again as soon as it changes",
+            Self::ConfigRefused { .. } => "correct the field; until then the last good form of the object is in force",
             Self::Admin(error) => return error.fix(),
             Self::Certificate { .. } => "give PEM files: the certificate chain, and its private key as PKCS#8",
         }

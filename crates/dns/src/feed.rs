@@ -12,6 +12,8 @@ use tokio::net::UnixStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::DnsError;
+use crate::files::Files;
+use crate::views::Keeper;
 use crate::zone::Builder;
 use crate::zone::saved::Saved;
 
@@ -40,6 +42,8 @@ pub struct Follower {
     socket: PathBuf,
     state: PathBuf,
     builder: Builder,
+    keeper: Keeper,
+    files: Files,
     status: Arc<FeedStatus>,
     saved_at: Instant,
     unsaved: bool,
@@ -77,9 +81,9 @@ impl FeedStatus {
 impl Follower {
     /// Follows the agent at `socket`, and keeps what it tells in the file `state`.
     #[must_use]
-    pub fn new(socket: PathBuf, state: PathBuf, builder: Builder) -> Self {
+    pub fn new(socket: PathBuf, state: PathBuf, builder: Builder, keeper: Keeper, files: Files) -> Self {
         let status = Arc::new(FeedStatus::default());
-        Self { socket, state, builder, status, saved_at: Instant::now(), unsaved: false }
+        Self { socket, state, builder, keeper, files, status, saved_at: Instant::now(), unsaved: false }
     }
 
     /// What it did.
@@ -97,9 +101,26 @@ impl Follower {
                 let age = written.and_then(|written| SystemTime::now().duration_since(written).ok());
                 let fresh = age.is_some_and(|age| age < TRUSTED_AGE);
                 tracing::info!(services = saved.services.len(), fresh, "answering from what was kept");
+                let mut saved = saved;
+                self.keeper.restore(std::mem::take(&mut saved.views));
                 self.builder.restore(saved, fresh);
             }
             Err(error) => tracing::warn!(path = %self.state.display(), %error, "kept names cannot be read"),
+        }
+    }
+
+    /// Reads files that changed. Large ones take a while, so not on a thread that serves.
+    pub async fn look_at_files(&mut self) {
+        let mut files = std::mem::take(&mut self.files);
+        let looked = tokio::task::spawn_blocking(move || {
+            let looked = files.look();
+            (files, looked)
+        });
+        // It fails only when the program ends.
+        let Ok((files, looked)) = looked.await else { return };
+        self.files = files;
+        if let Some(looked) = looked {
+            self.keeper.set_files(looked);
         }
     }
 
@@ -112,6 +133,7 @@ impl Follower {
                 () = stop.cancelled() => break,
             };
             self.status.connected.store(false, Ordering::Relaxed);
+            self.look_at_files().await;
             if let Err(error) = outcome {
                 tracing::debug!(socket = %self.socket.display(), %error, "agent cannot be followed");
             }
@@ -144,6 +166,7 @@ impl Follower {
                     *pause = RETRY_FIRST;
                 }
                 _ = tick.tick() => {
+                    self.look_at_files().await;
                     if self.unsaved || self.saved_at.elapsed() > TOUCH_INTERVAL {
                         self.save();
                     }
@@ -160,6 +183,8 @@ impl Follower {
                     tracing::info!("following the agent");
                 }
                 self.status.changes.fetch_add(changes.len() as u64, Ordering::Relaxed);
+                // First what keeps names from clients, then the names.
+                self.keeper.apply(&changes);
                 self.builder.apply(changes);
                 self.unsaved = true;
                 Ok(())
@@ -176,7 +201,7 @@ impl Follower {
         }
         self.saved_at = Instant::now();
         self.unsaved = false;
-        if let Err(error) = write(&self.state, &self.builder.save()) {
+        if let Err(error) = write(&self.state, &Saved { views: self.keeper.save(), ..self.builder.save() }) {
             tracing::warn!(%error, "state is not kept");
         }
     }

@@ -56,7 +56,9 @@ impl Introspect for Watched {
         let unknown = !self.server.resolver.index.is_synced();
         let unknown = unknown.then(|| "the agent has not told everything yet".to_owned());
         let lost = self.feed.is_lost().then(|| "the agent is away for longer than dns.unreadyAfterSeconds".to_owned());
-        unknown.into_iter().chain(lost).collect()
+        let unusable = self.server.resolver.views.unusable_files() > 0;
+        let unusable = unusable.then(|| "a zone or block file cannot be used: the log says which and where".to_owned());
+        unknown.into_iter().chain(lost).chain(unusable).collect()
     }
 
     fn state(&self) -> serde_json::Value {
@@ -83,7 +85,8 @@ impl Collector for Exported {
         let (hits, misses) = watched.server.resolver.cache.counts();
         let (entries, bytes) = watched.server.resolver.cache.size();
         let (changes, connections) = watched.feed.counts();
-        let counters: [(&str, &str, u64); 13] = [
+        let (blocked, denied) = watched.server.resolver.views.kept_away();
+        let counters: [(&str, &str, u64); 15] = [
             ("coredns_cache_hits", "Questions answered from the cache", hits),
             ("coredns_cache_misses", "Questions not answered from the cache", misses),
             ("coredns_cache_served_stale", "Answers given although stale", watched.sum(|c| &c.stale)),
@@ -95,6 +98,8 @@ impl Collector for Exported {
             ("seaway_dns_rejected_answers", "Answers of upstreams refused", watched.sum(|c| &c.rejected)),
             ("seaway_dns_malformed", "Messages that were no queries", watched.sum(|c| &c.malformed)),
             ("seaway_dns_truncated", "Datagrams answered with TC", watched.sum(|c| &c.truncated)),
+            ("seaway_dns_blocked", "Names kept from clients by a block list", blocked),
+            ("seaway_dns_denied", "Queries of clients that access rules deny", denied),
             ("seaway_dns_changes", "Changes taken from the agent", changes),
             ("seaway_dns_agent_connections", "Connections made to the agent", connections),
         ];
@@ -104,13 +109,18 @@ impl Collector for Exported {
         }
         let index = &watched.server.resolver.index;
         let (imports, names) = index.more_names();
-        let gauges: [(&str, &str, u64); 8] = [
+        let (configs, refused) = watched.server.resolver.views.configs();
+        let unusable = watched.server.resolver.views.unusable_files();
+        let gauges: [(&str, &str, u64); 11] = [
             ("coredns_cache_entries", "Answers kept", entries as u64),
             ("seaway_dns_cache_bytes", "Memory of the answers kept", bytes),
             ("seaway_dns_services", "Services known", index.services() as u64),
             ("seaway_dns_imports", "Services of other clusters known", imports as u64),
             ("seaway_dns_names_outside", "Names in zones for addresses outside", names as u64),
             ("seaway_dns_contested_names", "Names that several objects ask for", index.contested().len() as u64),
+            ("seaway_dns_configs", "DNSConfig objects known", configs as u64),
+            ("seaway_dns_refused_configs", "Of them, those whose newest form cannot be used", refused as u64),
+            ("seaway_dns_unusable_files", "Zone and block files that cannot be used", unusable as u64),
             ("seaway_dns_synced", "Everything was told once", u64::from(index.is_synced())),
             ("seaway_dns_following", "The agent is there", u64::from(watched.feed.is_connected())),
         ];

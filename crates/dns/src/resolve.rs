@@ -1,6 +1,10 @@
 //! What becomes of one query: the zone answers, the cache answers, or upstreams are
 //! asked and the query is looked at again with what they said. Without I/O.
 //!
+//! What the operator says of names (`crate::views`) comes first, on every way to an answer: for
+//! what was asked, for the target of an alias, and for a name that the search list leads to. So no
+//! client gets from the cache or by a detour what is kept from it.
+//!
 //! A pod's resolver puts its search list behind names (`api.example.org.shop.svc.
 //! cluster.local`). Whose list that is, is known for sure on the pod's own node, so
 //! the rest of the list is walked here and the one answer says by a CNAME where it ended.
@@ -11,16 +15,20 @@ use std::sync::Arc;
 
 use crate::forward::machine::Question;
 use crate::forward::{Cache, CacheKey, Entry, Freshness};
+use crate::views::{View, ViewUpstreams, Views};
 use crate::wire::name::Place;
 use crate::wire::number::{class, kind, rcode};
 use crate::wire::response::Owner;
 use crate::wire::{Name, OwnedName, Query, Response, Section};
 use crate::zone::answer::{Asked, Outcome};
-use crate::zone::{Index, Scratch, reverse};
+use crate::zone::{Index, Scratch, Zone, reverse};
 
+mod configured;
 pub mod search;
 #[cfg(test)]
 mod tests;
+
+use configured::Configured;
 
 /// An alias may lead to another so often.
 const MOST_STEPS: usize = 8;
@@ -49,6 +57,8 @@ pub struct Resolver {
     pub cache: Cache,
     /// What the operator chose.
     pub rules: Rules,
+    /// What the operator says of names, by client.
+    pub views: Arc<Views>,
 }
 
 /// What to do with a query.
@@ -93,6 +103,13 @@ pub struct Asking<'q> {
     pub fresh: Option<Fresh<'q>>,
 }
 
+/// A query as its client's view sees it.
+#[derive(Clone, Copy)]
+struct Seen<'s> {
+    asking: &'s Asking<'s>,
+    view: Option<&'s View>,
+}
+
 /// What one step came to.
 enum Step {
     Decided(Decision),
@@ -106,7 +123,18 @@ enum Step {
 impl Resolver {
     /// Answers a query into `response`, or says whom to ask.
     pub fn resolve(&self, asking: &Asking<'_>, scratch: &mut Scratch, response: &mut Response<'_>) -> Decision {
-        let query = asking.query;
+        self.views.with(&asking.client, |view| {
+            if view.is_some_and(|view| !view.allows(asking.client)) {
+                self.views.count_denied();
+                response.set_rcode(rcode::REFUSED);
+                return Decision::Reply;
+            }
+            self.resolve_seen(Seen { asking, view }, scratch, response)
+        })
+    }
+
+    fn resolve_seen(&self, seen: Seen<'_>, scratch: &mut Scratch, response: &mut Response<'_>) -> Decision {
+        let query = seen.asking.query;
         if query.class != class::IN {
             response.set_rcode(rcode::REFUSED);
             return Decision::Reply;
@@ -128,27 +156,28 @@ impl Resolver {
             }
             _ => {}
         }
-        match self.step(asking, asking.name, Place::QUESTION, scratch, response) {
+        if let Some(decision) = self.rewritten(seen, scratch, response) {
+            return decision;
+        }
+        self.answer_question(seen, scratch, response)
+    }
+
+    fn answer_question(&self, seen: Seen<'_>, scratch: &mut Scratch, response: &mut Response<'_>) -> Decision {
+        match self.step(seen, seen.asking.name, Place::QUESTION, scratch, response) {
             Step::Decided(decision) => decision,
-            Step::Missing => self.search(asking, scratch, response),
-            Step::Follow(place) => self.follow(asking, place, scratch, response),
+            Step::Missing => self.search(seen, scratch, response),
+            Step::Follow(place) => self.follow(seen, place, scratch, response),
         }
     }
 
     /// Answers for the target of the last CNAME, and its target's.
-    fn follow(
-        &self,
-        asking: &Asking<'_>,
-        mut place: Place,
-        scratch: &mut Scratch,
-        response: &mut Response<'_>,
-    ) -> Decision {
+    fn follow(&self, seen: Seen<'_>, mut place: Place, scratch: &mut Scratch, response: &mut Response<'_>) -> Decision {
         for _ in 0..MOST_STEPS {
             let name = scratch.target.clone();
-            match self.step(asking, &name, place, scratch, response) {
+            match self.step(seen, &name, place, scratch, response) {
                 Step::Decided(decision) => return decision,
                 Step::Missing => {
-                    self.deny(&name, place, asking.query.kind, rcode::NXDOMAIN, response);
+                    self.deny(&name, place, seen.asking.query.kind, rcode::NXDOMAIN, response);
                     return Decision::Reply;
                 }
                 Step::Follow(next) => place = next,
@@ -161,36 +190,27 @@ impl Resolver {
 
     fn step(
         &self,
-        asking: &Asking<'_>,
+        seen: Seen<'_>,
         name: &Name,
         place: Place,
         scratch: &mut Scratch,
         response: &mut Response<'_>,
     ) -> Step {
-        let query = asking.query;
-        if let Some((zone, before)) = self.index.zone_of(name) {
-            let asked = Asked { name, before, kind: query.kind, place };
-            let outcome = self.index.answer_in(zone, asked, scratch, response);
-            let elsewhere = outcome == Outcome::NameError && self.index.falls_through(zone);
-            if place == Place::QUESTION && !elsewhere {
-                response.set_authoritative();
+        let query = seen.asking.query;
+        let own = self.index.zone_of(name);
+        let mut configured = None;
+        if let Some(view) = seen.view {
+            match self.configured(view, own.is_some(), seen, (name, place), scratch, response) {
+                Configured::Decided(step) => return step,
+                Configured::AfterReverse(found) => configured = Some(found),
+                Configured::Nothing => {}
             }
-            match outcome {
-                Outcome::Answered => {}
-                Outcome::NoData => self.index.push_negative(asked, response),
-                Outcome::NameError if elsewhere => {
-                    return Step::Decided(self.elsewhere(asking, name, place, response));
-                }
-                Outcome::NameError => return Step::Missing,
-                Outcome::Unknown => {
-                    response.restart(query.question.len());
-                    response.set_rcode(rcode::SERVFAIL);
-                }
-                Outcome::Chase(place) => return Step::Follow(place),
-            }
-            return Step::Decided(Decision::Reply);
         }
-        if self.hosts(name, place, query.kind, response) {
+        if let Some((zone, before)) = own {
+            let asked = Asked { name, before, kind: query.kind, place };
+            return self.of_cluster(zone, asked, seen, scratch, response);
+        }
+        if configured.is_none() && self.hosts(name, place, query.kind, response) {
             return Step::Decided(Decision::Reply);
         }
         if let Some(address) = reverse::address_of(name) {
@@ -200,7 +220,44 @@ impl Resolver {
                 return Step::Decided(Decision::Reply);
             }
         }
-        Step::Decided(self.elsewhere(asking, name, place, response))
+        match configured {
+            Some(found) => self.found(found, seen, (name, place), scratch, response),
+            None => Step::Decided(self.elsewhere(seen.asking, name, place, None, response)),
+        }
+    }
+
+    /// Answers for a name in a zone of the cluster.
+    fn of_cluster(
+        &self,
+        zone: Zone,
+        asked: Asked<'_>,
+        seen: Seen<'_>,
+        scratch: &mut Scratch,
+        response: &mut Response<'_>,
+    ) -> Step {
+        let Asked { name, place, .. } = asked;
+        let outcome = self.index.answer_in(zone, asked, scratch, response);
+        let elsewhere = outcome == Outcome::NameError && self.index.falls_through(zone);
+        if place == Place::QUESTION && !elsewhere {
+            response.set_authoritative();
+        }
+        match outcome {
+            Outcome::Answered => {}
+            Outcome::NoData => self.index.push_negative(asked, response),
+            Outcome::NameError if elsewhere => {
+                return match seen.view.and_then(|view| view.find(name, false, 0)) {
+                    Some(found) => self.found(found, seen, (name, place), scratch, response),
+                    None => Step::Decided(self.elsewhere(seen.asking, name, place, None, response)),
+                };
+            }
+            Outcome::NameError => return Step::Missing,
+            Outcome::Unknown => {
+                response.restart(seen.asking.query.question.len());
+                response.set_rcode(rcode::SERVFAIL);
+            }
+            Outcome::Chase(place) => return Step::Follow(place),
+        }
+        Step::Decided(Decision::Reply)
     }
 
     /// Names of the operator, and those that never leave a host (RFC 6761 §6.3, §6.4).
@@ -230,19 +287,28 @@ impl Resolver {
     }
 
     /// The cache, or those who are asked.
-    fn elsewhere(&self, asking: &Asking<'_>, name: &Name, place: Place, response: &mut Response<'_>) -> Decision {
+    fn elsewhere(
+        &self,
+        asking: &Asking<'_>,
+        name: &Name,
+        place: Place,
+        of_view: Option<&Arc<ViewUpstreams>>,
+        response: &mut Response<'_>,
+    ) -> Decision {
         let query = asking.query;
-        let Some(group) = self.group(name).filter(|_| query.recursion_desired()) else {
+        let group = of_view.map(|upstreams| usize::from(upstreams.number)).or_else(|| self.group(name));
+        let Some(group) = group.filter(|_| query.recursion_desired()) else {
             response.set_rcode(rcode::REFUSED);
             return Decision::Reply;
         };
-        let key = CacheKey::of(name, query.kind, group as u8, query.dnssec(), query.checking_disabled());
+        let key = CacheKey::of(name, query.kind, group as u16, query.dnssec(), query.checking_disabled());
         let question = || {
             Box::new(Question {
                 key,
                 name: name.clone(),
                 kind: query.kind,
                 group,
+                upstreams: of_view.cloned(),
                 dnssec: query.dnssec(),
                 checking_disabled: query.checking_disabled(),
             })

@@ -152,6 +152,113 @@ fn honest(query: &[u8]) -> Vec<u8> {
 
 const WEB: &str = "web.shop.svc.cluster.local";
 
+/// An agent that tells one configuration after the other, each when it is asked to.
+fn configuring_agent(run: &tempfile::TempDir) -> tokio::sync::mpsc::UnboundedSender<&'static str> {
+    let path = run.path().join("agent.sock");
+    let listener = UnixListener::bind(path).unwrap();
+    let (sender, mut lines) = tokio::sync::mpsc::unbounded_channel::<&str>();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = String::new();
+        stream.read_to_string(&mut request).await.unwrap();
+        stream.write_all(TOLD.replace('\n', "").as_bytes()).await.unwrap();
+        stream.write_all(b"\n").await.unwrap();
+        while let Some(line) = lines.recv().await {
+            let line = format!("{{\"answer\":\"changes\",\"changes\":[{}]}}\n", line.replace('\n', ""));
+            stream.write_all(line.as_bytes()).await.unwrap();
+        }
+    });
+    sender
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_changes_what_is_answered_and_outlives_a_restart() {
+    let run = tempfile::tempdir().unwrap();
+    let ours = upstream("127.0.0.1:0", |query| Some(honest(query)));
+    let server = start(config(&run, &[ours]), &["127.0.0.1"]);
+    let at = server.addresses[0];
+    let tell = configuring_agent(&run);
+    ask_until(at, WEB, 0).await;
+    assert!(ask(at, "ads.example").await.ends_with(&[192, 0, 2, 1]), "it is in the cache now");
+    tell.send(
+        r#"{"change":"dnsConfig","of":"a","now":{"block":[{"names":["ads.example"]}],
+        "zones":[{"name":"corp.example","text":"www A 192.0.2.80\n"}]}}"#,
+    )
+    .unwrap();
+    ask_until(at, "ads.example", 3).await;
+    assert!(ask(at, "www.corp.example").await.ends_with(&[192, 0, 2, 80]));
+    tell.send(r#"{"change":"dnsConfig","of":"a","now":{"hosts":[{"name":"a..b","addresses":["192.0.2.1"]}]}}"#)
+        .unwrap();
+    tell.send(r#"{"change":"dnsConfig","of":"b","now":{"hosts":[{"name":"b.example","addresses":["192.0.2.77"]}]}}"#)
+        .unwrap();
+    let give_up = Instant::now() + PATIENCE;
+    while !ask(at, "b.example").await.ends_with(&[192, 0, 2, 77]) {
+        assert!(Instant::now() < give_up, "b is not in force");
+    }
+    assert_eq!(rcode(&ask(at, "ads.example").await), 3, "the last good form of a stays");
+    server.end().await;
+    drop(tell);
+    let again = start(config(&run, &[ours]), &["127.0.0.1"]);
+    assert_eq!(rcode(&ask(again.addresses[0], "ads.example").await), 3, "at once, without the agent");
+    assert!(ask(again.addresses[0], "b.example").await.ends_with(&[192, 0, 2, 77]));
+    again.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_view_forwards_to_upstreams_of_its_own() {
+    let run = tempfile::tempdir().unwrap();
+    let ours = upstream("127.0.0.1:0", |query| Some(honest(query)));
+    let theirs = upstream("127.0.0.1:0", |query| {
+        let mut answer = honest(query);
+        *answer.last_mut().unwrap() = 2;
+        Some(answer)
+    });
+    let saved = format!(
+        r#"{{"namespaces":["red"],"services":[],"slices":[],"views":{{"configs":[["red",{{"namespaceSelector":
+        {{"matchLabels":{{"team":"red"}}}},"forward":[{{"domain":".","upstreams":["{theirs}"]}}]}}]],
+        "namespaces":[["red",{{"team":"red"}}]],"pods":[[{{"namespace":"red","name":"p"}},["127.0.0.5"]]]}}}}"#
+    );
+    std::fs::write(run.path().join(seaway_model::feed::NAMES_FILE), saved).unwrap();
+    let server = start(config(&run, &[ours]), &["127.0.0.1"]);
+    let at = server.addresses[0];
+    let from_pod = move || {
+        let socket = UdpSocket::bind("127.0.0.5:0").unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.send_to(&query(1, "example.org", 1), at).unwrap();
+        let mut answer = [0; 512];
+        let length = socket.recv(&mut answer).unwrap();
+        answer[length - 1]
+    };
+    for round in 0..3 {
+        assert_eq!(ask(at, "example.org").await.last(), Some(&1), "round {round}: others");
+        assert_eq!(tokio::task::spawn_blocking(from_pod).await.unwrap(), 2, "round {round}: the view's own");
+    }
+    server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_are_read_again_when_they_change_and_a_fault_leaves_the_last_good_content() {
+    let run = tempfile::tempdir().unwrap();
+    let (zone, block) = (run.path().join("corp.zone"), run.path().join("block.list"));
+    std::fs::write(&zone, "www A 192.0.2.80\n").unwrap();
+    std::fs::write(&block, "0.0.0.0 ads.example\n").unwrap();
+    let ours = upstream("127.0.0.1:0", |query| Some(honest(query)));
+    let mut config = config(&run, &[ours]);
+    config.plain.zone_files = [("corp.example".to_owned(), zone.clone())].into();
+    config.plain.block_files = vec![block.clone()];
+    let server = start(config, &["127.0.0.1"]);
+    let at = server.addresses[0];
+    assert!(ask(at, "www.corp.example").await.ends_with(&[192, 0, 2, 80]), "from the first query on");
+    assert_eq!(rcode(&ask(at, "ads.example").await), 3);
+    std::fs::write(&block, "tracker.example\n").unwrap();
+    ask_until(at, "tracker.example", 3).await;
+    std::fs::write(&zone, "www A 192.0.2.80\nwww A 192.0.2\n").unwrap();
+    std::fs::write(&block, "ads.example\n").unwrap();
+    ask_until(at, "ads.example", 3).await;
+    assert!(ask(at, "www.corp.example").await.ends_with(&[192, 0, 2, 80]), "its last good content");
+    server.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_outlive_the_agent_and_a_restart() {
     let run = tempfile::tempdir().unwrap();

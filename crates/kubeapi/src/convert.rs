@@ -1,5 +1,6 @@
 //! From objects of the API to the model, naming the field that is wrong.
 
+mod dns_config;
 mod names;
 mod services;
 
@@ -17,6 +18,7 @@ use crate::resources::{
     DEFAULT_IPV4_BLOCK, DEFAULT_IPV6_BLOCK, EncapsulationMode, IPBlock, IPPool, Selector, SelectorOperator,
 };
 
+pub(crate) use dns_config::dns_spec;
 pub(crate) use names::{gateway, grpc_route, http_route, import, tls_route};
 pub(crate) use services::{service, service_ranges, slice};
 

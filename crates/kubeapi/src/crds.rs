@@ -8,6 +8,7 @@ use kube::runtime::wait::{await_condition, conditions};
 use kube::{Api, CustomResourceExt, ResourceExt};
 
 use crate::cluster::request;
+use crate::resources::dns_config::DNSConfig;
 use crate::resources::{IPBlock, IPPool};
 use crate::{Cluster, KubeApiError};
 
@@ -39,6 +40,6 @@ pub async fn install_crds(cluster: &Cluster) -> Result<(), KubeApiError> {
     Ok(())
 }
 
-fn definitions() -> [CustomResourceDefinition; 2] {
-    [IPPool::crd(), IPBlock::crd()]
+fn definitions() -> [CustomResourceDefinition; 3] {
+    [IPPool::crd(), IPBlock::crd(), DNSConfig::crd()]
 }

@@ -7,6 +7,7 @@ use seaway_model::{NodeName, PodRef, ServiceRef};
 
 use crate::cluster::request;
 use crate::resources::IPPool;
+use crate::resources::dns_config::DNSConfig;
 use crate::{Cluster, KubeApiError};
 
 /// Writes events in the name of one daemon; repeated ones are counted, not repeated.
@@ -28,6 +29,8 @@ pub enum Subject {
     Pod(PodRef, Option<String>),
     /// A Service.
     Service(ServiceRef),
+    /// A `DNSConfig` by name.
+    DnsConfig(String),
 }
 
 /// How bad it is.
@@ -81,6 +84,11 @@ impl Events {
                 let service = request(action.as_str(), services.get_metadata_opt(&name.name)).await?;
                 reference.uid = service.and_then(|service| service.uid());
             }
+            Subject::DnsConfig(name) => {
+                let configs = Api::<DNSConfig>::all(self.client.clone());
+                let config = request(action.as_str(), configs.get_metadata_opt(name)).await?;
+                reference.uid = config.and_then(|config| config.uid());
+            }
             Subject::Node(_) | Subject::Pod(..) => {}
         }
         request(action, self.recorder.publish(&event, &reference)).await
@@ -102,12 +110,14 @@ impl Subject {
             Self::Node(name) => format!("node {name}"),
             Self::Pod(pod, _) => format!("pod {pod}"),
             Self::Service(service) => format!("Service {service}"),
+            Self::DnsConfig(name) => format!("DNSConfig {name}"),
         }
     }
 
     fn reference(&self) -> ObjectReference {
         let (api_version, kind, name, namespace, uid) = match self {
             Self::Pool(name) => ("seaway.dev/v1alpha1", "IPPool", name.clone(), None, None),
+            Self::DnsConfig(name) => ("seaway.dev/v1alpha1", "DNSConfig", name.clone(), None, None),
             // kubectl looks for a node's events by its name as uid, as the kubelet writes them.
             Self::Node(node) => ("v1", "Node", node.to_string(), None, Some(node.to_string())),
             Self::Pod(pod, uid) => ("v1", "Pod", pod.name.clone(), Some(pod.namespace.clone()), uid.clone()),

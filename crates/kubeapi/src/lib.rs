@@ -9,6 +9,7 @@ mod blocks;
 mod cluster;
 mod convert;
 mod crds;
+mod dns_configs;
 mod error;
 mod events;
 mod lease;
@@ -20,12 +21,14 @@ mod watch;
 pub use blocks::{BlockClaims, ClaimOutcome, block_name};
 pub use cluster::{ApiAddress, Cluster, Connection, connect};
 pub use crds::{custom_resource_definitions, install_crds};
+pub use dns_configs::{Accepted, DnsConfigs};
 pub use error::{InvalidObject, KubeApiError};
 pub use events::{Events, Severity, Subject};
 pub use lease::{Lease, LeaseTimes};
 pub use nodes::{AGENT_NOT_READY_TAINT, NodeWriter};
 pub use pools::{PoolLife, PoolUsage, Pools};
 pub use watch::{
-    NameKinds, NameWatch, PodScope, PodWatch, ServiceRanges, ServiceWatch, SnapshotWatch, WatchHealth, watch,
-    watch_names, watch_pods, watch_service_ranges, watch_services,
+    DnsConfigObject, DnsConfigObjects, DnsConfigWatch, NameKinds, NameWatch, PodScope, PodWatch, ServiceRanges,
+    ServiceWatch, SnapshotWatch, WatchHealth, watch, watch_dns_configs, watch_names, watch_pods, watch_service_ranges,
+    watch_services,
 };

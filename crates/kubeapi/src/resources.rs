@@ -1,5 +1,6 @@
 //! Our custom resources, `seaway.dev/v1alpha1`, as the API server stores them.
 
+pub(crate) mod dns_config;
 mod ip_block;
 mod ip_pool;
 mod selector;

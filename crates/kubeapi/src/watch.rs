@@ -12,6 +12,7 @@
 //! is gone the last snapshot stays; when it is back the lists replace it.
 
 mod batches;
+mod dns_configs;
 mod known;
 mod names;
 mod pods;
@@ -31,6 +32,7 @@ use tokio::time::Instant;
 use crate::{Cluster, InvalidObject};
 use store::Store;
 
+pub use dns_configs::{DnsConfigObject, DnsConfigObjects, DnsConfigWatch, watch_dns_configs};
 pub use names::{NameKinds, NameWatch, watch_names};
 pub use pods::{PodWatch, watch_pods};
 pub use service_ranges::{ServiceRanges, watch_service_ranges};

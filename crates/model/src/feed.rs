@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::dns::DnsSpec;
 use crate::ids::{NodeName, PodRef};
 use crate::names::{Gateway, GatewayRef, NameChange, Route, RouteRef, ServiceImport};
 use crate::service::{EndpointSlice, Service, ServiceRef, SliceRef};
@@ -89,6 +90,13 @@ pub enum FeedChange {
         of: RouteRef,
         /// What it is now.
         now: Option<Arc<Route>>,
+    },
+    /// A `DNSConfig` was made or changed; without one: deleted.
+    DnsConfig {
+        /// Which.
+        of: String,
+        /// What it is now.
+        now: Option<Arc<DnsSpec>>,
     },
     /// Everything that exists has been told once, but for imports, Gateways and routes.
     Synced,

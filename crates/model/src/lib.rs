@@ -6,6 +6,7 @@
 pub mod abi;
 pub mod agent_api;
 pub mod diagnosis;
+pub mod dns;
 pub mod drop_reason;
 pub mod feed;
 pub mod ids;
@@ -16,6 +17,7 @@ pub mod service;
 pub mod snapshot;
 
 pub use diagnosis::{Diagnose, ErrorId};
+pub use dns::DnsSpec;
 pub use drop_reason::DropReason;
 pub use feed::FeedChange;
 pub use ids::{ContainerId, InterfaceName, MacAddress, NodeName, PodRef};

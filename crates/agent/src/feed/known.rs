@@ -7,7 +7,8 @@ use seaway_model::feed::{FeedChange, Interest};
 use seaway_model::names::{Gateway, GatewayRef, Route, RouteRef, ServiceImport};
 use seaway_model::service::{EndpointSlice, Service};
 use seaway_model::{
-    NameChange, Namespace, Node, NodeName, Pod, PodChange, PodRef, ServiceChange, ServiceRef, SliceRef, Snapshot,
+    DnsSpec, NameChange, Namespace, Node, NodeName, Pod, PodChange, PodRef, ServiceChange, ServiceRef, SliceRef,
+    Snapshot,
 };
 
 /// Changes told in one line when a follower begins: bounds the memory of the copy.
@@ -23,6 +24,7 @@ pub(super) struct Known {
     pods_elsewhere: HashMap<PodRef, Arc<Pod>>,
     namespaces: BTreeMap<String, Arc<Namespace>>,
     nodes: BTreeMap<NodeName, Arc<Node>>,
+    dns_configs: BTreeMap<String, Arc<DnsSpec>>,
     imports: Told<ServiceRef, ServiceImport>,
     gateways: Told<GatewayRef, Gateway>,
     routes: Told<RouteRef, Route>,
@@ -30,6 +32,7 @@ pub(super) struct Known {
     round: u32,
     heard_services: bool,
     heard_snapshot: bool,
+    heard_dns_configs: bool,
     heard_pods: bool,
     /// Which names are watched, and which of them were told whole.
     watched_names: Interest,
@@ -45,7 +48,7 @@ type Told<K, V> = BTreeMap<K, (u32, Arc<V>)>;
 /// What is known whole.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Complete {
-    /// Services and the snapshot.
+    /// Services, the snapshot, and configurations of DNS.
     pub(super) cluster: bool,
     pub(super) pods: bool,
     pub(super) imports: bool,
@@ -64,12 +67,14 @@ impl Known {
             pods_elsewhere: HashMap::new(),
             namespaces: BTreeMap::new(),
             nodes: BTreeMap::new(),
+            dns_configs: BTreeMap::new(),
             imports: BTreeMap::new(),
             gateways: BTreeMap::new(),
             routes: BTreeMap::new(),
             round: 0,
             heard_services: false,
             heard_snapshot: false,
+            heard_dns_configs: false,
             heard_pods: false,
             watched_names: Interest::default(),
             heard_names: Interest::default(),
@@ -80,7 +85,7 @@ impl Known {
 
     pub(super) fn complete(&self) -> Complete {
         Complete {
-            cluster: self.heard_services && self.heard_snapshot,
+            cluster: self.heard_services && self.heard_snapshot && self.heard_dns_configs,
             pods: self.heard_pods,
             imports: self.heard_names.imports,
             gateways: self.heard_names.gateways,
@@ -165,6 +170,24 @@ impl Known {
         (changes, elsewhere)
     }
 
+    /// What differs among the configurations of DNS.
+    pub(super) fn dns_configs(&mut self, now: &BTreeMap<String, Arc<DnsSpec>>) -> Vec<FeedChange> {
+        self.heard_dns_configs = true;
+        let gone: Vec<String> = self.dns_configs.keys().filter(|name| !now.contains_key(*name)).cloned().collect();
+        let mut changes = Vec::new();
+        for of in gone {
+            self.dns_configs.remove(&of);
+            changes.push(FeedChange::DnsConfig { of, now: None });
+        }
+        for (of, spec) in now {
+            if self.dns_configs.get(of) != Some(spec) {
+                self.dns_configs.insert(of.clone(), Arc::clone(spec));
+                changes.push(FeedChange::DnsConfig { of: of.clone(), now: Some(Arc::clone(spec)) });
+            }
+        }
+        changes
+    }
+
     /// Takes note of pods of the whole cluster; those of this node are known from the snapshot.
     pub(super) fn pods(&mut self, changes: Vec<PodChange>) -> Vec<FeedChange> {
         let mut told = Vec::new();
@@ -220,6 +243,9 @@ impl Known {
         all.extend(self.nodes.iter().map(|(of, now)| FeedChange::Node { of: of.clone(), now: Some(Arc::clone(now)) }));
         let namespaces = self.namespaces.iter();
         all.extend(namespaces.map(|(of, now)| FeedChange::Namespace { of: of.clone(), now: Some(Arc::clone(now)) }));
+        // Before the names: what is kept from clients must not be told meanwhile.
+        let configs = self.dns_configs.iter();
+        all.extend(configs.map(|(of, now)| FeedChange::DnsConfig { of: of.clone(), now: Some(Arc::clone(now)) }));
         all.extend(self.pods.iter().map(|(of, now)| FeedChange::Pod { of: of.clone(), now: Some(Arc::clone(now)) }));
         if interest.all_pods {
             let elsewhere = self.pods_elsewhere.iter().filter(|(of, _)| !self.pods.contains_key(*of));

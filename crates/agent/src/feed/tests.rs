@@ -44,6 +44,7 @@ fn synced() -> Feed {
     let feed = Feed::new("n1".into());
     feed.snapshot(&snapshot(1, &[]));
     feed.services(&[ServiceChange::Synced]);
+    feed.dns_configs(&BTreeMap::new());
     feed
 }
 
@@ -51,6 +52,7 @@ fn synced() -> Feed {
 fn a_follower_hears_everything_once_and_synced_when_both_watches_have_told() {
     let feed = Feed::new("n1".into());
     feed.snapshot(&snapshot(1, &["shop"]));
+    feed.dns_configs(&BTreeMap::new());
     let mut early = feed.follow(Interest::default());
     assert_eq!(flat(&early).len(), 2, "begin and the namespace; not synced yet");
     feed.services(&[ServiceChange::Synced]);
@@ -134,4 +136,21 @@ fn imports_end_with_an_end_of_their_own_and_a_new_watch_shows_as_differences() {
     let late = flat(&feed.follow(IMPORTS));
     assert_eq!(late[late.len() - 2..], [FeedChange::Synced, FeedChange::SyncedNames]);
     assert!(!flat(&feed.follow(Interest::default())).contains(&FeedChange::SyncedNames));
+}
+
+#[test]
+fn configurations_of_names_are_told_when_they_differ_and_before_synced() {
+    let feed = Feed::new("n1".into());
+    feed.snapshot(&snapshot(1, &[]));
+    feed.services(&[ServiceChange::Synced]);
+    let mut early = feed.follow(Interest::default());
+    assert_eq!(flat(&early).len(), 1, "not synced: what is kept from clients is not known yet");
+    let spec = Arc::new(DnsSpec { search: Some(false), ..DnsSpec::default() });
+    let all = BTreeMap::from([("a".to_owned(), Arc::clone(&spec))]);
+    feed.dns_configs(&all);
+    assert_eq!(heard(&mut early), [FeedChange::DnsConfig { of: "a".into(), now: Some(spec) }, FeedChange::Synced]);
+    feed.dns_configs(&all);
+    assert_eq!(heard(&mut early), [], "nothing differs");
+    feed.dns_configs(&BTreeMap::new());
+    assert_eq!(heard(&mut early), [FeedChange::DnsConfig { of: "a".into(), now: None }]);
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use seaway_runtime::shutdown::CancellationToken;
 
 use crate::feed::FeedStatus;
-use crate::zone::Index;
+use crate::server::Server;
 
 /// The file.
 const READY_FILE: &str = "/run/seaway-dns/ready";
@@ -33,12 +33,19 @@ pub fn probe() -> bool {
 
 /// Says so while it is: once everything is known, and, when `unready_after` is set, until the agent
 /// was away for that long.
-pub async fn tell(index: Arc<Index>, feed: Arc<FeedStatus>, unready_after: Option<Duration>, stop: CancellationToken) {
+pub async fn tell(
+    server: Arc<Server>,
+    feed: Arc<FeedStatus>,
+    unready_after: Option<Duration>,
+    stop: CancellationToken,
+) {
     let mut readiness = Readiness { unready_after, away_since: None };
     let mut said = false;
     while !stop.is_cancelled() {
         let now = Instant::now();
-        let ready = readiness.is_ready(index.is_synced(), feed.is_connected(), now);
+        // With a file that cannot be used an update stops here, and the servers before it stay.
+        let known = server.resolver.index.is_synced() && server.resolver.views.unusable_files() == 0;
+        let ready = readiness.is_ready(known, feed.is_connected(), now);
         feed.set_lost(readiness.is_lost(now));
         if ready != said {
             said = ready;

@@ -67,14 +67,15 @@ impl Weighter<Box<[u8]>, Arc<Entry>> for Octets {
 // === impl CacheKey ===
 
 impl CacheKey {
-    /// The key of a question.
+    /// The key of a question. `group` is below [`crate::views::upstreams::NUMBERS_END`].
     #[must_use]
-    pub fn of(name: &Name, kind: u16, group: u8, dnssec: bool, checking_disabled: bool) -> Self {
+    pub fn of(name: &Name, kind: u16, group: u16, dnssec: bool, checking_disabled: bool) -> Self {
         let mut octets = [0; 260];
         let [k0, k1] = kind.to_be_bytes();
-        let flags = u8::from(dnssec) | u8::from(checking_disabled) << 1;
+        let [group_high, group_low] = group.to_be_bytes();
+        let flags = u8::from(dnssec) | u8::from(checking_disabled) << 1 | group_high << 2;
         let (head, tail) = octets.split_at_mut(4);
-        head.copy_from_slice(&[flags, group, k0, k1]);
+        head.copy_from_slice(&[flags, group_low, k0, k1]);
         let wire = name.wire();
         if let Some(to) = tail.get_mut(..wire.len()) {
             to.copy_from_slice(wire);

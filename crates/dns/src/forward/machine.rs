@@ -170,7 +170,9 @@ impl<W> Forwarder<W> {
         self.next += 1;
         let (number, chance) = (self.next, self.chance());
         let turn = number as usize;
-        let group = self.groups.get(question.group);
+        let of_view =
+            question.upstreams.as_ref().map(|of_view| super::upstream::group_of_view(&mut self.upstreams, of_view));
+        let group = of_view.as_ref().or_else(|| self.groups.get(question.group));
         let order = group.map(|group| group.order(&self.upstreams, turn, chance)).unwrap_or_default();
         let case = self.chance();
         let pending = Pending {

@@ -1,6 +1,9 @@
 //! What is asked of upstreams, and what is counted of it.
 
+use std::sync::Arc;
+
 use super::cache::CacheKey;
+use crate::views::ViewUpstreams;
 use crate::wire::Name;
 
 /// A question to be asked.
@@ -14,6 +17,8 @@ pub struct Question {
     pub kind: u16,
     /// Which upstreams answer for it.
     pub group: usize,
+    /// Upstreams of a view; they answer in place of the group.
+    pub upstreams: Option<Arc<ViewUpstreams>>,
     /// Ask for DNSSEC records.
     pub dnssec: bool,
     /// The client checks signatures itself.

@@ -19,7 +19,7 @@ pub(crate) fn question(text: &str) -> Question {
     let mut name = Name::root();
     name.assign(crate::wire::OwnedName::parse(text).unwrap().wire()).unwrap();
     let key = CacheKey::of(&name, kind::A, 0, false, false);
-    Question { key, name, kind: kind::A, group: 0, dnssec: false, checking_disabled: false }
+    Question { key, name, kind: kind::A, group: 0, upstreams: None, dnssec: false, checking_disabled: false }
 }
 
 /// What an honest upstream makes of a query: its question comes back with `records`.

@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use crate::views::ViewUpstreams;
+
 /// How an upstream is spoken to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Transport {
@@ -59,6 +61,26 @@ const PROBE_INTERVAL_MILLIS: u64 = 200;
 const PATIENCE_LONGEST_MILLIS: u64 = 45;
 /// And no earlier: a busy upstream is no dead one.
 const PATIENCE_SHORTEST_MILLIS: u64 = 15;
+
+/// Upstreams that one server asks in its life. Each may hold a few sockets, and those that views
+/// named once stay; beyond this, views with others get no answers until the server starts anew.
+const MOST_UPSTREAMS: usize = 1024;
+
+/// The group that a view's upstreams make among `all`; those not known yet are added.
+#[must_use]
+pub fn group_of_view(all: &mut Vec<Upstream>, of_view: &ViewUpstreams) -> Group {
+    let number = |(address, transport): &(SocketAddr, Transport)| {
+        let known = all.iter().position(|upstream| (&upstream.address, &upstream.transport) == (address, transport));
+        known.or_else(|| {
+            let added = all.len() < MOST_UPSTREAMS;
+            added.then(|| {
+                all.push(Upstream::new(*address, transport.clone()));
+                all.len() - 1
+            })
+        })
+    };
+    Group { upstreams: of_view.members.iter().filter_map(number).collect(), policy: of_view.policy }
+}
 
 // === impl Upstream ===
 

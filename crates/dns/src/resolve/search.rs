@@ -1,6 +1,7 @@
 //! The rest of a pod's search list, walked for it.
 
-use super::{Asking, Decision, Resolver, Step};
+use super::{Decision, Resolver, Seen, Step};
+use crate::views::View;
 use crate::wire::name::Place;
 use crate::wire::number::{kind, rcode};
 use crate::wire::response::Owner;
@@ -15,8 +16,9 @@ const SHORTEST_LABELS: usize = 2;
 
 impl Resolver {
     /// A name of the zone does not exist: walk the list if a search list made the name, or say so.
-    pub(super) fn search(&self, asking: &Asking<'_>, scratch: &mut Scratch, response: &mut Response<'_>) -> Decision {
-        if let Some(labels) = self.searched_labels(asking) {
+    pub(super) fn search(&self, seen: Seen<'_>, scratch: &mut Scratch, response: &mut Response<'_>) -> Decision {
+        let asking = seen.asking;
+        if let Some(labels) = self.searched_labels(seen) {
             let domain = self.index.settings.domain.wire();
             let mut in_svc = Vec::with_capacity(4 + domain.len());
             in_svc.extend(b"\x03svc");
@@ -26,7 +28,11 @@ impl Resolver {
                 if name.assign_joined(asking.name, 0..labels, suffix).is_err() {
                     continue;
                 }
-                if let Some(decision) = self.try_suffix(asking, &name, scratch, response) {
+                // The client itself asks for it when its list is at its end, and is told then.
+                if seen.view.is_some_and(|view| view.diverts(&name, self.least_labels(&name))) {
+                    break;
+                }
+                if let Some(decision) = self.try_suffix(seen, &name, scratch, response) {
                     return decision;
                 }
             }
@@ -38,8 +44,10 @@ impl Resolver {
     }
 
     /// How many labels were there before the pod's resolver put `<namespace>.svc.<domain>` behind.
-    fn searched_labels(&self, asking: &Asking<'_>) -> Option<usize> {
-        if !self.rules.search || !matches!(asking.query.kind, kind::A | kind::AAAA) {
+    fn searched_labels(&self, seen: Seen<'_>) -> Option<usize> {
+        let asking = seen.asking;
+        let search = seen.view.and_then(View::search).unwrap_or(self.rules.search);
+        if !search || !matches!(asking.query.kind, kind::A | kind::AAAA) {
             return None;
         }
         let name = asking.name;
@@ -56,19 +64,19 @@ impl Resolver {
     /// Answers for one candidate; none when it does not exist.
     fn try_suffix(
         &self,
-        asking: &Asking<'_>,
+        seen: Seen<'_>,
         name: &Name,
         scratch: &mut Scratch,
         response: &mut Response<'_>,
     ) -> Option<Decision> {
-        response.restart(asking.query.question.len());
+        response.restart(seen.asking.query.question.len());
         let ttl = self.index.settings.ttl_seconds;
         let owner = Owner::At(Place::QUESTION);
         let place = response.push(Section::Answer, owner, kind::CNAME, ttl, &[name.wire()])?;
-        let decision = match self.step(asking, name, place, scratch, response) {
+        let decision = match self.step(seen, name, place, scratch, response) {
             Step::Missing => return None,
             Step::Decided(decision) => decision,
-            Step::Follow(place) => self.follow(asking, place, scratch, response),
+            Step::Follow(place) => self.follow(seen, place, scratch, response),
         };
         // An alias to what does not exist would be no answer: the client goes on with its list.
         let missing = response.rcode() == rcode::NXDOMAIN;

@@ -7,6 +7,8 @@ use crate::zone::tests::judge::{Told, question, settings, told};
 use crate::zone::tests::{begin, external, service, tell_namespace, tell_pod, tell_service};
 use crate::zone::{Builder, ExternalZone, PodNames};
 
+mod views;
+
 const POD: &str = "10.1.0.5";
 
 fn resolver(more: Vec<FeedChange>) -> Resolver {
@@ -32,7 +34,7 @@ fn resolver(more: Vec<FeedChange>) -> Resolver {
         stubs: vec![(name("corp.example"), 1), (name("lab.corp.example"), 2)],
         default_group: Some(0),
     };
-    Resolver { index, cache: Cache::new(LIMITS), rules }
+    Resolver { index, cache: Cache::new(LIMITS), rules, views: Arc::default() }
 }
 
 enum Came {

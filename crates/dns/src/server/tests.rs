@@ -23,7 +23,7 @@ fn server(diary: &Arc<Diary>) -> Server {
     Builder::new(Arc::clone(&index)).apply([seaway_model::FeedChange::Synced]);
     let hosts = [(b"\x07printer\0".as_slice().into(), vec![[192, 0, 2, 9].into()])].into();
     let rules = Rules { search: true, hosts, hosts_ttl_seconds: 5, stubs: Vec::new(), default_group: None };
-    let mut server = Server::new(Resolver { index, cache: Cache::new(LIMITS), rules });
+    let mut server = Server::new(Resolver { index, cache: Cache::new(LIMITS), rules, views: Arc::default() });
     server.observer = Some(Arc::clone(diary) as _);
     server
 }

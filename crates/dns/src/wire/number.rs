@@ -60,6 +60,8 @@ pub mod rcode {
     pub const NOTIMP: u8 = 4;
     /// Not for this client.
     pub const REFUSED: u8 = 5;
+    /// A name that a redirection leads to would be too long (RFC 6672 §2.2).
+    pub const YXDOMAIN: u8 = 6;
     /// Unknown EDNS version (RFC 6891 §6.1.3); its upper bits go into OPT.
     pub const BADVERS: u8 = 16;
 }

@@ -58,17 +58,16 @@ const FLAG_AUTHENTIC: u16 = 0x0020;
 /// Opcode, RD and CD come back as they were sent.
 const FLAGS_ECHOED: u16 = 0x7910;
 
-/// OPT with a cookie of 24 octets.
-const OPT_OCTETS: usize = 11 + 4 + 24;
-
 impl<'b> Response<'b> {
     /// Octets of the header.
     pub const HEADER_OCTETS: usize = 12;
+    /// Octets of OPT with a cookie of 24 octets.
+    pub const OPT_OCTETS: usize = 11 + 4 + 24;
 
     /// Begins the response to `query`; at most `limit` octets, and never more than `buffer`.
     #[must_use]
     pub fn new(buffer: &'b mut [u8], limit: usize, query: &Query<'_>) -> Self {
-        let limit = limit.min(buffer.len()).saturating_sub(if query.edns.is_some() { OPT_OCTETS } else { 0 });
+        let limit = limit.min(buffer.len()).saturating_sub(if query.edns.is_some() { Self::OPT_OCTETS } else { 0 });
         let mut response = Self {
             buffer,
             length: Self::HEADER_OCTETS,
@@ -112,6 +111,12 @@ impl<'b> Response<'b> {
     /// Sets the response code.
     pub fn set_rcode(&mut self, rcode: u8) {
         self.flags = (self.flags & !0x000f) | u16::from(rcode & 0xf);
+    }
+
+    /// Octets that its records may fill.
+    #[must_use]
+    pub fn limit(&self) -> usize {
+        self.limit
     }
 
     /// The response code.

@@ -15,6 +15,7 @@ use super::gateways::Gateways;
 use super::index::{Index, PodIdentity, PodNames};
 use super::saved::Saved;
 use super::service::{ServiceRecords, SliceRecords, Spec, Target};
+use crate::views::SavedViews;
 use crate::wire::name::push_label;
 
 /// Who a pod is, and its addresses.
@@ -145,6 +146,8 @@ impl Builder {
             FeedChange::Route { of, now } => {
                 self.gateways.route(of, now, stream, &mut self.names, &mut touched.names);
             }
+            // Not names of the cluster: see `crate::views`.
+            FeedChange::DnsConfig { .. } => {}
             FeedChange::Synced | FeedChange::SyncedNames => {}
         }
     }
@@ -161,7 +164,8 @@ impl Builder {
         let (services, slices) = self.services.save();
         let (imports, imported_slices) = self.imports.save();
         let namespaces = self.namespaces.keys().cloned().collect();
-        Saved { namespaces, services, slices, imports, imported_slices, names: self.names.save() }
+        let (names, views) = (self.names.save(), SavedViews::default());
+        Saved { namespaces, services, slices, imports, imported_slices, names, views }
     }
 
     /// Takes back what an earlier process saved. `complete`: it is fresh enough that

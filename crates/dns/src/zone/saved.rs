@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::claims::KeptClaim;
 use super::service::{SliceRecords, Spec};
+use crate::views::SavedViews;
 
 /// The names of the cluster as they are kept in a file. Shared with the zone: there is no second copy in memory.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,4 +25,7 @@ pub struct Saved {
     pub imported_slices: Vec<(SliceRef, Arc<[u8]>, Arc<SliceRecords>)>,
     /// Names in zones of our own.
     pub names: Vec<KeptClaim>,
+    /// What the operator says of names.
+    #[serde(default)]
+    pub views: SavedViews,
 }

@@ -67,6 +67,10 @@ pub struct RawDns {
     pub cache: DnsCache,
     /// Addresses of names beside the cluster's.
     pub hosts: BTreeMap<String, Vec<IpAddr>>,
+    /// Zones in master files, by the zone's name.
+    pub zone_files: BTreeMap<String, PathBuf>,
+    /// Files with names that are kept from clients.
+    pub block_files: Vec<PathBuf>,
     /// Clients that are served; empty: all.
     pub allowed_clients: Vec<IpNet>,
     /// Queries a second of one client; 0: no limit.
@@ -208,6 +212,7 @@ impl RawConfig {
         domain_name("dns.domain", &dns.domain, &mut findings);
         zones(&dns, &mut findings);
         dns.hosts.keys().for_each(|name| domain_name("dns.hosts", name, &mut findings));
+        dns.zone_files.keys().for_each(|name| domain_name("dns.zoneFiles", name, &mut findings));
         findings.networks("dns.allowedClients", &dns.allowed_clients);
         if dns.port == 0 {
             findings.add("dns.port", 0, "must be 1 to 65535");
@@ -304,6 +309,8 @@ impl Default for RawDns {
             trusted_roots: None,
             cache: DnsCache::default(),
             hosts: BTreeMap::new(),
+            zone_files: BTreeMap::new(),
+            block_files: Vec::new(),
             allowed_clients: Vec::new(),
             queries_per_second_per_client: 0,
             threads: 0,
