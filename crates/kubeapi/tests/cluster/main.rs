@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod api_server;
+mod dns_configs;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,6 +23,8 @@ async fn a_real_api_server_understands_us() {
     install_crds(&cluster).await.unwrap();
     install_crds(&cluster).await.expect("installing again changes nothing");
     bad_pools_are_refused_by_the_server(&server);
+    dns_configs::what_the_schema_sees_is_refused_by_the_server(&server);
+    dns_configs::the_watch_tells_objects_and_conditions(&server, &cluster).await;
     let mut watch = watch(&cluster, PodScope::OfNode("n1".into()));
     let snapshot = watch.ready().await;
     assert_eq!((snapshot.generation, snapshot.nodes.len()), (1, 0));

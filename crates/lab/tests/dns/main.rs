@@ -13,6 +13,7 @@
     reason = "a test that cannot go on fails"
 )]
 
+mod configs;
 mod faults;
 mod lab;
 mod names;
@@ -27,10 +28,12 @@ use lab::Lab;
 type Scene = (&'static str, fn(&Lab));
 
 /// In this order: the first makes what the others ask for.
-const SCENES: [Scene; 9] = [
+const SCENES: [Scene; 11] = [
     ("records_of_every_type_are_told", records::of_every_type_are_told),
     ("pods_find_services_by_short_names", records::pods_find_services_by_short_names),
     ("names_of_objects_whose_kinds_are_installed_later", names::of_objects_whose_kinds_are_installed_later_are_told),
+    ("configs_hold_for_the_namespaces_they_select", configs::a_configuration_holds_for_the_namespaces_it_selects),
+    ("configs_that_are_broken_are_refused", configs::a_broken_configuration_is_refused_and_its_last_good_form_stays),
     ("an_update_loses_no_query_and_forwards", faults::an_update_loses_no_query_and_forwards),
     ("killed_agents_lose_no_query", faults::killed_agents_lose_no_query),
     ("a_killed_api_server_loses_no_query", faults::a_killed_api_server_loses_no_query),
