@@ -55,7 +55,7 @@ fn server() -> Server {
     );
     let rules =
         Rules { search: true, hosts: HashMap::new(), hosts_ttl_seconds: 5, stubs: Vec::new(), default_group: Some(0) };
-    Server::new(Resolver { index, cache, rules })
+    Server::new(Resolver { index, cache, rules, views: Arc::default() })
 }
 
 fn query(name: &str, kind: u16) -> Vec<u8> {
