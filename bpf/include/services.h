@@ -58,6 +58,15 @@ SW_INLINE bool sw_is_node_port_address(const struct sw_service_request *request)
 	return node && node->node_port_on_loopback;
 }
 
+/* The key of a place that a Service has for itself, as load balancer or external addresses are. */
+SW_INLINE void sw_key_of_place(const struct sw_service_request *request, struct sw_service_key *key)
+{
+	__builtin_memcpy(key->address, request->destination.bytes, sizeof(key->address));
+	key->port = request->port;
+	key->protocol = request->protocol;
+	key->pad = 0;
+}
+
 /* The frontend of a destination, or NULL; the key that found it is left in `key`. A place
  * of its own comes before the NodePorts. */
 SW_INLINE struct sw_service *sw_find_service(const struct sw_service_request *request,
@@ -65,10 +74,7 @@ SW_INLINE struct sw_service *sw_find_service(const struct sw_service_request *re
 {
 	struct sw_service *service;
 
-	__builtin_memcpy(key->address, request->destination.bytes, sizeof(key->address));
-	key->port = request->port;
-	key->protocol = request->protocol;
-	key->pad = 0;
+	sw_key_of_place(request, key);
 	service = bpf_map_lookup_elem(&sw_services, key);
 	if (service)
 		return service;

@@ -180,6 +180,17 @@ SW_INLINE int sw_connect_from_network(struct __sk_buff *skb, struct sw_service_s
 	return reason ? sw_refuse(skb, 0, reason) : sw_go_on(skb, 0);
 }
 
+/* Whether the destination is another node and no Service has that place for itself: some load
+ * balancers give out the addresses of nodes. */
+SW_INLINE bool sw_is_node_port_of_peer(const struct sw_service_request *request)
+{
+	struct sw_service_key place;
+
+	sw_key_of_place(request, &place);
+	return bpf_map_lookup_elem(&sw_peer_nodes, &request->destination) &&
+	       !bpf_map_lookup_elem(&sw_services, &place);
+}
+
 /* A packet from elsewhere that belongs to no connection. */
 SW_INLINE int sw_open_from_network(struct __sk_buff *skb, bool tunneled, struct sw_service_scratch *scratch)
 {
@@ -195,7 +206,7 @@ SW_INLINE int sw_open_from_network(struct __sk_buff *skb, bool tunneled, struct 
 	if (own && !opens)
 		return SW_NOT_OURS;
 	sw_fill_request(packet, SW_OUTSIDE, &scratch->request);
-	if (!own && bpf_map_lookup_elem(&sw_peer_nodes, &packet->destination.address)) {
+	if (!own && sw_is_node_port_of_peer(&scratch->request)) {
 		node = sw_node_address(packet);
 		if (!node)
 			return SW_NOT_OURS;

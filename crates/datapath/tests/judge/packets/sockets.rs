@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::PathBuf;
 
 use nix::errno::Errno;
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockType, SockaddrStorage, bind, connect, getpeername, getsockopt, send, sendto,
     setsockopt, socket, sockopt,
@@ -59,6 +59,8 @@ impl Drop for Cgroup {
         // A failed test leaves an empty folder behind at worst.
         let _ = fs::write(self.before.join("cgroup.threads"), "0");
         let _ = fs::remove_dir(&self.path);
+        // The next node of this thread begins with the mounts that this one leaves.
+        let _ = umount2(MOUNT_POINT, MntFlags::MNT_DETACH);
     }
 }
 
