@@ -38,9 +38,11 @@ use crate::views::Keeper;
 use crate::wire::OwnedName;
 use crate::zone::{Builder, ExternalZone, Index, PodNames, ZoneSettings};
 
+mod deaths;
 pub mod ready;
 pub mod resolv_conf;
 
+use deaths::Deaths;
 pub use ready::probe;
 
 /// Name of the file with the names of the cluster, in the run directory.
@@ -49,7 +51,7 @@ const STATE_FILE: &str = seaway_model::feed::NAMES_FILE;
 /// Pause before the admin address is tried again.
 const ADMIN_RETRY: Duration = Duration::from_millis(500);
 
-/// A worker that lived shorter than this is started again after a pause.
+/// A worker that lived shorter than this died young; several in a row are followed after a pause.
 const WORKER_PAUSE: Duration = Duration::from_millis(500);
 
 /// How long questions that wait for upstreams may take when the program is told to end.
@@ -91,6 +93,7 @@ pub async fn hold(
     tracing::info!(taken, addresses = listening.len(), "holding sockets");
     let holder = Holder::offer(&config.run, listening)?;
     let failed = |source| DnsError::Worker { source };
+    let mut deaths = Deaths::default();
     while !stop.is_cancelled() {
         let begun = Instant::now();
         let mut child = worker(&holder.path).spawn().map_err(failed)?;
@@ -98,10 +101,7 @@ pub async fn hold(
             ended = child.wait() => {
                 let status = ended.map_err(failed)?;
                 tracing::error!(%status, "worker ended; starting the next");
-                if begun.elapsed() < WORKER_PAUSE {
-                    // One that cannot start would only burn the processor.
-                    tokio::time::sleep(WORKER_PAUSE).await;
-                }
+                tokio::time::sleep(deaths.pause_after(begun.elapsed())).await;
             }
             () = stop.cancelled() => {
                 // It heard the same signal if it came from a terminal; twice does no harm.
