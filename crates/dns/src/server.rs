@@ -5,18 +5,24 @@
 pub mod batch;
 pub mod clock;
 pub mod counters;
+pub mod desk;
 pub mod dial;
 pub mod fair;
+mod https;
 pub mod limit;
 pub mod outbox;
 pub mod reply;
 pub mod secure;
+mod session;
 pub mod shard;
 pub mod socket;
 pub mod stream;
 #[cfg(test)]
 mod tests;
+pub mod waiter;
 
 pub use counters::Counters;
+pub use desk::{Message, ShardDesk};
 pub use reply::Server;
-pub use shard::{Message, Shard, ShardDesk};
+pub use shard::Shard;
+pub use waiter::Explained;

@@ -13,6 +13,13 @@ pub enum Transport {
     Tcp,
     /// DNS over TLS (RFC 7858) with the name that its certificate must have.
     Tls(String),
+    /// DNS over HTTPS (RFC 8484).
+    Https {
+        /// The name that its certificate must have; none: its address.
+        name: Option<String>,
+        /// Path of the resource.
+        path: String,
+    },
 }
 
 /// How one of several upstreams is picked.
@@ -136,6 +143,19 @@ impl Upstream {
     #[must_use]
     pub fn smoothed_micros(&self) -> u64 {
         self.smoothed_micros
+    }
+}
+
+impl std::fmt::Display for Upstream {
+    /// As the configuration writes it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.transport {
+            Transport::Udp => write!(f, "{}", self.address),
+            Transport::Tcp => write!(f, "tcp://{}", self.address),
+            Transport::Tls(name) => write!(f, "tls://{}#{name}", self.address),
+            Transport::Https { name: None, path } => write!(f, "https://{}{path}", self.address),
+            Transport::Https { name: Some(name), path } => write!(f, "https://{}{path}#{name}", self.address),
+        }
     }
 }
 

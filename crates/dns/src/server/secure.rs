@@ -1,7 +1,6 @@
 //! TLS towards upstreams (RFC 7858, the strict profile of RFC 8310): the certificate
 //! must have the configured name.
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,6 +9,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use seaway_runtime::config::DnsTls;
 use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::error::DnsError;
@@ -17,10 +17,14 @@ use crate::error::DnsError;
 /// Where distributions keep the roots of trust.
 pub const SYSTEM_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
 
+/// How TLS names HTTP/2.
+const HTTP2: &[u8] = b"h2";
+
 /// What certificates of upstreams are checked against.
 #[derive(Debug, Clone)]
 pub struct Trust {
     client: Arc<ClientConfig>,
+    http: Arc<ClientConfig>,
 }
 
 // === impl Trust ===
@@ -48,16 +52,26 @@ impl Trust {
             path: roots.unwrap_or(Path::new(SYSTEM_ROOTS)).to_owned(),
             source: std::io::Error::other(error),
         })?;
-        Ok(Self { client: Arc::new(builder.with_root_certificates(store).with_no_client_auth()) })
+        let client = builder.with_root_certificates(store).with_no_client_auth();
+        let mut http = client.clone();
+        http.alpn_protocols = vec![HTTP2.to_vec()];
+        Ok(Self { client: Arc::new(client), http: Arc::new(http) })
     }
 
-    /// One query and its answer over TLS. Sessions are resumed, so the second handshake is short.
-    pub(super) async fn over_tls(&self, address: SocketAddr, name: &str, octets: &[u8]) -> std::io::Result<Vec<u8>> {
+    /// TLS over a connection. Sessions are resumed, so the second handshake is short.
+    pub(super) async fn tls(&self, name: &str, stream: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
         let name = ServerName::try_from(name.to_owned()).map_err(std::io::Error::other)?;
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
-        let mut stream = TlsConnector::from(Arc::clone(&self.client)).connect(name, stream).await?;
-        super::dial::converse(&mut stream, octets).await
+        TlsConnector::from(Arc::clone(&self.client)).connect(name, stream).await
+    }
+
+    /// The same for HTTP/2, which both sides must agree on (RFC 9113 §3.2).
+    pub(super) async fn tls_for_http(&self, name: &str, stream: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
+        let name = ServerName::try_from(name.to_owned()).map_err(std::io::Error::other)?;
+        let stream = TlsConnector::from(Arc::clone(&self.http)).connect(name, stream).await?;
+        if stream.get_ref().1.alpn_protocol() != Some(HTTP2) {
+            return Err(std::io::Error::other("the server does not speak HTTP/2"));
+        }
+        Ok(stream)
     }
 }
 

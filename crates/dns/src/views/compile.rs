@@ -303,6 +303,7 @@ fn member(upstream: &DnsUpstream) -> (SocketAddr, Transport) {
         DnsTransport::Udp => Transport::Udp,
         DnsTransport::Tcp => Transport::Tcp,
         DnsTransport::Tls(name) => Transport::Tls(name.clone()),
+        DnsTransport::Https { name, path } => Transport::Https { name: name.clone(), path: path.clone() },
     };
     (upstream.address, transport)
 }

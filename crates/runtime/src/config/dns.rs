@@ -75,6 +75,8 @@ pub struct RawDns {
     pub allowed_clients: Vec<IpNet>,
     /// Queries a second of one client; 0: no limit.
     pub queries_per_second_per_client: u32,
+    /// Queries that take longer are called slow.
+    pub slow_milliseconds: u32,
     /// Threads that answer; 0: one per processor that may be used.
     pub threads: u16,
     /// Seconds without the agent after which the server says that it is not ready; 0: it answers on.
@@ -188,6 +190,13 @@ pub enum DnsTransport {
     Tcp,
     /// TLS, with the name its certificate must have.
     Tls(String),
+    /// HTTPS (RFC 8484), with the name its certificate must have, or its address, and the path.
+    Https {
+        /// The name; none: the address.
+        name: Option<String>,
+        /// The path.
+        path: String,
+    },
 }
 
 // === impl RawConfig ===
@@ -258,17 +267,21 @@ fn upstreams(field: &'static str, texts: &[String], findings: &mut Findings) -> 
             None => findings.add(
                 field,
                 format!("{text:?}"),
-                "is none of 10.0.0.1, 10.0.0.1:5353, tcp://10.0.0.1, tls://10.0.0.1#dns.example.org",
+                "is none of 10.0.0.1, 10.0.0.1:5353, tcp://10.0.0.1, tls://10.0.0.1#dns.example.org, \
+                 https://10.0.0.1/dns-query#dns.example.org",
             ),
         }
     }
     found
 }
 
+/// Where DNS over HTTPS is asked unless said otherwise: what RFC 8484 uses as its example.
+const HTTPS_PATH: &str = "/dns-query";
+
 // === impl DnsUpstream ===
 
 impl DnsUpstream {
-    /// Reads `10.0.0.1`, `[fd00::1]:5353`, `tcp://…`, or `tls://…#name`.
+    /// Reads `10.0.0.1`, `[fd00::1]:5353`, `tcp://…`, `tls://…#name`, or `https://…/path#name`.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (scheme, rest) = text.split_once("://").unwrap_or(("udp", text));
@@ -277,7 +290,19 @@ impl DnsUpstream {
             ("udp", None) => (DnsTransport::Udp, 53),
             ("tcp", None) => (DnsTransport::Tcp, 53),
             ("tls", Some(name)) if !name.is_empty() => (DnsTransport::Tls(name.to_owned()), 853),
+            ("https", name) if name != Some("") => {
+                let path = place.find('/').map_or(HTTPS_PATH, |at| place.get(at..).unwrap_or_default());
+                // What a request line cannot carry.
+                if !path.bytes().all(|octet| octet.is_ascii_graphic()) {
+                    return None;
+                }
+                (DnsTransport::Https { name: name.map(str::to_owned), path: path.to_owned() }, 443)
+            }
             _ => return None,
+        };
+        let place = match &transport {
+            DnsTransport::Https { .. } => place.split_once('/').map_or(place, |(place, _)| place),
+            _ => place,
         };
         let bare = place.trim_start_matches('[').trim_end_matches(']');
         let address = place.parse().or_else(|_| bare.parse().map(|ip| SocketAddr::new(ip, usual_port))).ok()?;
@@ -313,6 +338,7 @@ impl Default for RawDns {
             block_files: Vec::new(),
             allowed_clients: Vec::new(),
             queries_per_second_per_client: 0,
+            slow_milliseconds: 500,
             threads: 0,
             unready_after_seconds: 0,
             // The port that scrapes of CoreDNS know. Its ports for health and readiness are left
@@ -345,7 +371,13 @@ mod tests {
         assert_eq!(at("10.0.0.1:5353").as_deref(), Some("10.0.0.1:5353"));
         assert_eq!(at("tcp://fd00::1").as_deref(), Some("[fd00::1]:53"));
         assert_eq!(at("tls://[fd00::1]:8853#dns.example.org").as_deref(), Some("[fd00::1]:8853"));
-        for wrong in ["dns.example.org", "tls://10.0.0.1", "https://10.0.0.1", "10.0.0.1#name", ""] {
+        assert_eq!(at("https://[fd00::1]:8443/q#dns.example.org").as_deref(), Some("[fd00::1]:8443"));
+        let https = DnsUpstream::parse("https://10.0.0.1").unwrap();
+        assert_eq!(https.address.port(), 443);
+        assert_eq!(https.transport, DnsTransport::Https { name: None, path: "/dns-query".to_owned() });
+        for wrong in
+            ["dns.example.org", "tls://10.0.0.1", "https://10.0.0.1#", "https://dns.example.org", "10.0.0.1#name", ""]
+        {
             assert_eq!(at(wrong), None, "{wrong}");
         }
     }
