@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use seaway_dns::daemon;
-use seaway_dns::handover::{Holder, take, take_over};
+use seaway_dns::handover::{Holder, public, take, take_over};
 use seaway_dns::server::socket::Listening;
 use seaway_runtime::config::{DnsConfig, RawConfig};
 use seaway_runtime::shutdown::CancellationToken;
@@ -114,4 +114,40 @@ async fn no_query_is_lost_when_servers_replace_each_other() {
     assert!(results.iter().all(|(_, lost)| *lost == 0), "{results:?}");
     running.0.cancel();
     tokio::time::timeout(PATIENCE, running.1).await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_outlives_its_holder_and_hands_the_sockets_to_the_next() {
+    let run = tempfile::tempdir().unwrap();
+    let listening = open();
+    let at = listening[0].address;
+    let holder = Holder::offer(run.path(), listening).unwrap();
+    let (config, stop, path) = (config(&run), CancellationToken::new(), holder.path.clone());
+    let until = stop.clone();
+    let worker = tokio::spawn(async move { daemon::work(config, &path, until).await });
+    let first = std::fs::read_link(public(run.path())).unwrap();
+    let answered = tokio::task::spawn_blocking(move || {
+        let client = client(at);
+        client.send(QUERY).unwrap();
+        client.recv(&mut [0; 512]).is_ok()
+    });
+    assert!(answered.await.unwrap());
+    drop(holder);
+    let offered = tokio::time::timeout(PATIENCE, async {
+        while !std::fs::read_link(public(run.path())).is_ok_and(|now| now != first) {
+            tokio::task::yield_now().await;
+        }
+        take_over(run.path())
+    });
+    let taken = offered.await.unwrap();
+    assert_eq!(taken[0].address, at, "the worker offers what it had");
+    let answered = tokio::task::spawn_blocking(move || {
+        let client = client(at);
+        client.send(QUERY).unwrap();
+        client.recv(&mut [0; 512]).is_ok()
+    });
+    assert!(answered.await.unwrap(), "and goes on answering");
+    let _next = Holder::offer(run.path(), taken).unwrap();
+    tokio::time::timeout(PATIENCE, worker).await.unwrap().unwrap().unwrap();
+    assert!(stop.is_cancelled(), "until another holder has come");
 }

@@ -46,6 +46,9 @@ pub(crate) struct DnsArguments {
     /// End with 0 if the server of this container is ready.
     #[arg(long, conflicts_with_all = ["validate"])]
     probe: bool,
+    /// Keep the sockets of the server beside this one, and answer while it is dead.
+    #[arg(long, conflicts_with_all = ["validate", "probe", "listen"])]
+    standby: bool,
     /// Answer with the sockets of the holder at this path; `seaway dns` starts itself so.
     #[arg(long, value_name = "PATH", hide = true)]
     worker: Option<PathBuf>,
@@ -172,6 +175,9 @@ pub(crate) fn dns(arguments: &DnsArguments) -> ExitCode {
         command.kill_on_drop(true);
         command
     };
+    if arguments.standby {
+        return on_runtime(&config.log, async |stop| seaway_dns::standby::stand_by(&config, worker, &stop).await);
+    }
     on_runtime(&config.log, async |stop| seaway_dns::daemon::hold(config.clone(), listen, worker, stop).await)
 }
 

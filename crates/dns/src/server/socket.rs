@@ -44,10 +44,28 @@ impl Listening {
             }
             datagrams.push(socket);
         }
-        let stream = open(address, SockType::Stream).map_err(failed)?;
-        listen(&stream, Backlog::new(1024).unwrap_or(Backlog::MAXALLOWABLE)).map_err(failed)?;
-        Ok(Self { address, datagrams, stream: TcpListener::from(stream) })
+        Ok(Self { address, datagrams, stream: stream(address)? })
     }
+
+    /// The same sockets under descriptors of their own, for who may have to offer them.
+    ///
+    /// # Errors
+    /// When the kernel gives no descriptors.
+    pub fn duplicate(&self) -> std::io::Result<Self> {
+        let datagrams = self.datagrams.iter().map(UdpSocket::try_clone).collect::<std::io::Result<_>>()?;
+        Ok(Self { address: self.address, datagrams, stream: self.stream.try_clone()? })
+    }
+}
+
+/// A socket for streams at an address where the server that is replaced may listen still.
+///
+/// # Errors
+/// When the address is taken or not ours.
+pub fn stream(address: SocketAddr) -> Result<TcpListener, DnsError> {
+    let failed = |source: nix::Error| DnsError::Listen { address, source: source.into() };
+    let stream = open(address, SockType::Stream).map_err(failed)?;
+    listen(&stream, Backlog::new(1024).unwrap_or(Backlog::MAXALLOWABLE)).map_err(failed)?;
+    Ok(TcpListener::from(stream))
 }
 
 fn open(address: SocketAddr, kind: SockType) -> nix::Result<OwnedFd> {
