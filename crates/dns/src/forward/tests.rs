@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use super::cache::CacheLimits;
-use super::machine::{Question, Ticket};
+use super::machine::{Question, SOCKETS_PER_UPSTREAM as SOCKETS, Ticket};
 use super::*;
 use crate::wire::Name;
 use crate::wire::number::{kind, rcode};
 
 mod answers;
+mod lies;
 
 pub(crate) const LIMITS: CacheLimits =
     CacheLimits { octets: 1 << 20, positive_seconds: 3600, negative_seconds: 30, stale_seconds: 600 };

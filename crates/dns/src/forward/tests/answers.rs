@@ -15,13 +15,13 @@ fn wire(text: &str) -> Wire {
     text.parse().unwrap()
 }
 
-enum Say<'t> {
+pub(super) enum Say<'t> {
     Address(&'t str, u32, [u8; 4]),
     Alias(&'t str, u32, &'t str),
     Denial(&'t str, u32, u32),
 }
 
-fn answer(code: u8, asked: &str, says: &[Say<'_>]) -> Vec<u8> {
+pub(super) fn answer(code: u8, asked: &str, says: &[Say<'_>]) -> Vec<u8> {
     let mut builder = MessageBuilder::new_vec();
     builder.header_mut().set_id(7);
     builder.header_mut().set_qr(true);
@@ -53,7 +53,7 @@ fn answer(code: u8, asked: &str, says: &[Say<'_>]) -> Vec<u8> {
     authority.finish()
 }
 
-fn kept(code: u8, asked: &str, says: &[Say<'_>]) -> Result<Entry, Rejected> {
+pub(super) fn kept(code: u8, asked: &str, says: &[Say<'_>]) -> Result<Entry, Rejected> {
     let octets = answer(code, asked, says);
     let question = super::question(asked);
     let wire = [question.name.wire(), &[0, 1, 0, 1]].concat();
@@ -61,7 +61,7 @@ fn kept(code: u8, asked: &str, says: &[Say<'_>]) -> Result<Entry, Rejected> {
 }
 
 /// The records as a client sees them after so many seconds.
-fn shown(entry: &Entry, asked: &str, after_seconds: u64) -> Vec<String> {
+pub(super) fn shown(entry: &Entry, asked: &str, after_seconds: u64) -> Vec<String> {
     let octets = crate::zone::tests::judge::question(&format!("{asked}."), "A");
     let mut name = Name::root();
     let query = query::read(&octets, &mut name).unwrap();
