@@ -13,14 +13,19 @@ pub fn name_servers() -> Vec<SocketAddr> {
     texts.map(|text| parse(&text)).find(|servers| !servers.is_empty()).unwrap_or_default()
 }
 
-fn parse(text: &str) -> Vec<SocketAddr> {
+/// Servers that are taken from one file; resolvers stop at three (resolv.conf(5), MAXNS).
+pub const MOST_SERVERS: usize = 16;
+
+/// Name servers in the order of the text; what is none is passed over.
+#[must_use]
+pub fn parse(text: &str) -> Vec<SocketAddr> {
     let servers = text.lines().filter_map(|line| {
         let mut words = line.split_whitespace();
         words.next().filter(|word| *word == "nameserver")?;
         // A scope (`fe80::1%eth0`) cannot be kept in an address.
         words.next()?.parse::<IpAddr>().ok()
     });
-    servers.map(|address| SocketAddr::new(address, 53)).collect()
+    servers.map(|address| SocketAddr::new(address, 53)).take(MOST_SERVERS).collect()
 }
 
 #[cfg(test)]
