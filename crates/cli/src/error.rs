@@ -70,6 +70,20 @@ pub enum CliError {
         /// What it or the kernel said.
         reason: String,
     },
+    /// The DNS server of this node does not answer at its socket.
+    #[error("no DNS server answers at {}", socket.display())]
+    DnsSocket {
+        /// Where it should.
+        socket: PathBuf,
+        /// What the kernel said.
+        source: std::io::Error,
+    },
+    /// The DNS server could not do it.
+    #[error("DNS server refused")]
+    DnsRefused {
+        /// What it said.
+        source: Failure,
+    },
     /// Waiting took longer than asked for.
     #[error("not ready after {seconds} s: {last}")]
     StillNotReady {
@@ -102,6 +116,8 @@ impl Diagnose for CliError {
             Self::StillNotReady { .. } => 807,
             Self::NoDns { .. } => 808,
             Self::Kubectl { .. } => 809,
+            Self::DnsSocket { .. } => 810,
+            Self::DnsRefused { .. } => 811,
         })
     }
 
@@ -117,7 +133,12 @@ impl Diagnose for CliError {
             }
             Self::Conversation { .. } => "ask again; the agent may just be restarting".to_owned(),
             Self::Answer { .. } => "use the seaway program of the same version as the agent".to_owned(),
-            Self::Refused { source } => source.fix.clone(),
+            Self::Refused { source } | Self::DnsRefused { source } => source.fix.clone(),
+            Self::DnsSocket { .. } => {
+                "run this as root on a node where seaway-dns runs, or name its socket with --socket; \
+                 `kubectl -n kube-system logs ds/seaway-dns` says more"
+                    .to_owned()
+            }
             Self::Output { .. } => "check that the disk or terminal behind the output has room".to_owned(),
             Self::NoDns { .. } => "run this on a node where seaway-dns runs, or name its address with --admin; \
                  `kubectl -n kube-system logs ds/seaway-dns` says more"

@@ -19,8 +19,8 @@ use seaway_datapath::KernelSupport;
 pub use error::CliError;
 pub use output::{Format, Output};
 pub use verb::{
-    AuditArguments, CheckArguments, DnsStatsArguments, DnsVerb, MonitorArguments, QueryArguments, ServiceArguments,
-    StatusArguments,
+    AuditArguments, CheckArguments, DnsCacheArguments, DnsLogArguments, DnsQueryArguments, DnsQuestionArguments,
+    DnsStatsArguments, DnsTopArguments, DnsVerb, MonitorArguments, QueryArguments, ServiceArguments, StatusArguments,
 };
 
 /// What a verb found, beside having run without an error.

@@ -19,7 +19,10 @@ pub(crate) use audit::{EXAMPLES as AUDIT_EXAMPLES, run as audit};
 pub use check::CheckArguments;
 pub(crate) use check::{EXAMPLES as CHECK_EXAMPLES, run as check};
 pub(crate) use dns::run as dns;
-pub use dns::{DnsStatsArguments, DnsVerb};
+pub use dns::{
+    DnsCacheArguments, DnsLogArguments, DnsQueryArguments, DnsQuestionArguments, DnsStatsArguments, DnsTopArguments,
+    DnsVerb,
+};
 pub(crate) use endpoints::{EXAMPLES as ENDPOINTS_EXAMPLES, run as endpoints};
 pub(crate) use ipam::{EXAMPLES as IPAM_EXAMPLES, run as ipam};
 pub use monitor::MonitorArguments;

@@ -14,11 +14,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use seaway_model::agent_api::AGENT_SOCKET;
+use seaway_model::dns_api::DNS_SOCKET;
 use seaway_runtime::admin;
 use seaway_runtime::config::{DnsConfig, DnsExternalZone, DnsPods, DnsPolicy, DnsTransport, DnsUpstream};
 use seaway_runtime::shutdown::CancellationToken;
 use tokio::runtime::Handle;
 
+use crate::control::{Control, Desk};
 use crate::error::DnsError;
 use crate::feed::Follower;
 use crate::files::Files;
@@ -34,7 +36,9 @@ use crate::server::secure::{SYSTEM_ROOTS, Trust};
 use crate::server::socket::{Listening, host_addresses};
 use crate::server::stream::Streams;
 use crate::server::{Server, Shard};
+use crate::standby;
 use crate::views::Keeper;
+use crate::watch::Hub;
 use crate::wire::OwnedName;
 use crate::zone::{Builder, ExternalZone, Index, PodNames, ZoneSettings};
 
@@ -52,7 +56,7 @@ const STATE_FILE: &str = seaway_model::feed::NAMES_FILE;
 const ADMIN_RETRY: Duration = Duration::from_millis(500);
 
 /// A worker that lived shorter than this died young; several in a row are followed after a pause.
-const WORKER_PAUSE: Duration = Duration::from_millis(500);
+pub(crate) const WORKER_PAUSE: Duration = Duration::from_millis(500);
 
 /// How long questions that wait for upstreams may take when the program is told to end.
 const DRAIN: Duration = Duration::from_secs(3);
@@ -104,15 +108,20 @@ pub async fn hold(
                 tokio::time::sleep(deaths.pause_after(begun.elapsed())).await;
             }
             () = stop.cancelled() => {
-                // It heard the same signal if it came from a terminal; twice does no harm.
-                if let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()) {
-                    let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGTERM);
-                }
-                let _ = tokio::time::timeout(DRAIN * 2, child.wait()).await;
+                end(&mut child).await;
             }
         }
     }
     Ok(())
+}
+
+/// Tells a worker to end, and waits for it.
+pub(crate) async fn end(child: &mut tokio::process::Child) {
+    // It heard the same signal if it came from a terminal; twice does no harm.
+    if let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()) {
+        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGTERM);
+    }
+    let _ = tokio::time::timeout(DRAIN * 2, child.wait()).await;
 }
 
 /// Serves with the sockets of the holder at `path` until `stop` is cancelled.
@@ -120,8 +129,11 @@ pub async fn hold(
 /// # Errors
 /// When there is no holder, the configuration cannot be used, or the kernel gives no threads.
 pub async fn work(config: DnsConfig, path: &Path, stop: CancellationToken) -> Result<(), DnsError> {
-    let listening = handover::take(path)?;
-    let shards = shards(&config);
+    let held = handover::take_watched(path)?;
+    let failed = |source| DnsError::Handover { path: path.to_owned(), source };
+    let spare = held.listening.iter().map(Listening::duplicate).collect::<std::io::Result<_>>().map_err(failed)?;
+    tokio::spawn(standby::outlive(config.clone(), spare, held.life, stop.clone()));
+    let (listening, shards) = (held.listening, shards(&config));
     serve(config, listening, shards, stop).await
 }
 
@@ -162,9 +174,11 @@ pub async fn serve_filled(
     let feed = follower.status();
     let following = tokio::spawn(follower.run(stop.clone()));
 
-    let (threads, desks, mut counters, streams) = start_shards(&config, &parts, listening, shards, &stop)?;
-    let streams_server = Streams::new(Arc::clone(&parts.server), desks);
+    let Started { threads, desks, mut counters, mut censuses, streams } =
+        start_shards(&config, &parts, listening, shards, &stop)?;
+    let streams_server = Streams::new(Arc::clone(&parts.server), desks.clone());
     counters.push(streams_server.counters());
+    censuses.push(streams_server.census());
     let tls = config.plain.tls.as_ref().map(crate::server::secure::acceptor).transpose()?;
     for (address, listener) in streams {
         let failed = |source| DnsError::Listen { address, source };
@@ -173,11 +187,17 @@ pub async fn serve_filled(
         if let Some(tls) = &tls {
             let address = SocketAddr::new(address.ip(), config.plain.tls_port);
             let failed = |source| DnsError::Listen { address, source };
-            let listener = tokio::net::TcpListener::bind(address).await.map_err(failed)?;
+            let listener = crate::server::socket::stream(address)?;
+            let listener = tokio::net::TcpListener::from_std(listener).map_err(failed)?;
             tokio::spawn(Arc::clone(&streams_server).accept(listener, Some(tls.clone()), stop.clone()));
         }
     }
-    let watched = Arc::new(Watched { server: Arc::clone(&parts.server), feed: Arc::clone(&feed), counters });
+    let server = Arc::clone(&parts.server);
+    let watched = Arc::new(Watched { server, feed: Arc::clone(&feed), counters, censuses: censuses.clone() });
+    let (upstreams, groups) = (parts.upstreams.clone(), parts.groups.clone());
+    let desk =
+        Desk { server: Arc::clone(&parts.server), shards: desks, upstreams, groups, censuses, since: Instant::now() };
+    open_control(&config.run.join(DNS_SOCKET.rsplit('/').next().unwrap_or_default()), desk, &stop);
     tracing::info!(addresses = ?own, shards, domain = %parts.index.settings.domain, "serving DNS");
     let unready_after = Some(config.plain.unready_after_seconds).filter(|seconds| *seconds > 0);
     let unready_after = unready_after.map(|seconds| Duration::from_secs(seconds.into()));
@@ -209,12 +229,24 @@ async fn serve_admin(address: SocketAddr, watched: Arc<Watched>, stop: Cancellat
     }
 }
 
-type Started = (
-    Vec<std::thread::JoinHandle<()>>,
-    Vec<crate::server::ShardDesk>,
-    Vec<Arc<crate::server::Counters>>,
-    Vec<(SocketAddr, std::net::TcpListener)>,
-);
+/// Listens for operators; DNS works without.
+fn open_control(path: &Path, desk: Desk, stop: &CancellationToken) {
+    match Control::open(path) {
+        Ok(control) => {
+            tokio::spawn(control.serve(Arc::new(desk), stop.clone()));
+        }
+        Err(error) => tracing::warn!(%error, "operators cannot ask this server"),
+    }
+}
+
+#[derive(Default)]
+struct Started {
+    threads: Vec<std::thread::JoinHandle<()>>,
+    desks: Vec<crate::server::ShardDesk>,
+    counters: Vec<Arc<crate::server::Counters>>,
+    censuses: Vec<Arc<std::sync::Mutex<crate::watch::Census>>>,
+    streams: Vec<(SocketAddr, std::net::TcpListener)>,
+}
 
 fn start_shards(
     config: &DnsConfig,
@@ -224,7 +256,7 @@ fn start_shards(
     stop: &CancellationToken,
 ) -> Result<Started, DnsError> {
     let mut sockets: Vec<Vec<std::net::UdpSocket>> = (0..shards).map(|_| Vec::new()).collect();
-    let mut streams = Vec::new();
+    let mut started = Started::default();
     for listening in listening {
         for (number, socket) in listening.datagrams.into_iter().enumerate() {
             // All sockets of a reuse-port group must be read, also when there are more than shards.
@@ -232,24 +264,25 @@ fn start_shards(
                 sockets.push(socket);
             }
         }
-        streams.push((listening.address, listening.stream));
+        started.streams.push((listening.address, listening.stream));
     }
-    let (mut threads, mut desks, mut counters) = (Vec::new(), Vec::new(), Vec::new());
+    // All shards share its connections.
+    let dialer = Dialer::new(Handle::current(), parts.trust.clone());
     for (number, sockets) in sockets.into_iter().enumerate() {
         let failed = |source| DnsError::Thread { source };
         let forwarder = Forwarder::new(parts.upstreams.clone(), parts.groups.clone(), parts.limits, chance());
-        let dialer = Dialer::new(Handle::current(), parts.trust.clone());
         let per_second = config.plain.queries_per_second_per_client;
         // The kernel spreads a client's sockets over the shards: each may take its share twice.
         let limit = RateLimit::new(per_second.saturating_mul(2) / shards as u32, per_second);
-        let shard = Shard::new(Arc::clone(&parts.server), sockets, forwarder, dialer, limit).map_err(failed)?;
-        desks.push(shard.desk());
-        counters.push(shard.counters());
+        let shard = Shard::new(Arc::clone(&parts.server), sockets, forwarder, dialer.clone(), limit).map_err(failed)?;
+        started.desks.push(shard.desk());
+        started.counters.push(shard.counters());
+        started.censuses.push(shard.census());
         let stop = stop.clone();
         let thread = std::thread::Builder::new().name(format!("dns-{number}"));
-        threads.push(thread.spawn(move || shard.run(&stop, DRAIN)).map_err(failed)?);
+        started.threads.push(thread.spawn(move || shard.run(&stop, DRAIN)).map_err(failed)?);
     }
-    Ok((threads, desks, counters, streams))
+    Ok(started)
 }
 
 /// Threads that answer: one per processor that this process may use (affinity and quota).
@@ -326,6 +359,7 @@ fn parts(config: &DnsConfig, own: &[SocketAddr]) -> Result<Parts, DnsError> {
     let resolver = Resolver { index: Arc::clone(&index), cache: Cache::new(limits), rules, views: Arc::default() };
     let mut server = Server::new(resolver);
     server.allowed = plain.allowed_clients.clone();
+    server.hub = Arc::new(Hub::new(Arc::clone(&index), u64::from(plain.slow_milliseconds) * 1000));
     Ok(Parts { server: Arc::new(server), index, upstreams, groups, limits, trust })
 }
 
@@ -377,6 +411,7 @@ fn upstream(configured: &DnsUpstream) -> Upstream {
         DnsTransport::Udp => Transport::Udp,
         DnsTransport::Tcp => Transport::Tcp,
         DnsTransport::Tls(name) => Transport::Tls(name.clone()),
+        DnsTransport::Https { name, path } => Transport::Https { name: name.clone(), path: path.clone() },
     };
     Upstream::new(configured.address, transport)
 }

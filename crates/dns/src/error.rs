@@ -60,6 +60,12 @@ pub enum DnsError {
         /// What the kernel said.
         source: std::io::Error,
     },
+    /// The operators' socket cannot be opened.
+    #[error("cannot listen at {path} for operators")]
+    Control {
+        /// The socket.
+        source: std::io::Error,
+    },
     /// A `DNSConfig` cannot be used as it is written.
     #[error("DNSConfig {name}: {flaw}")]
     ConfigRefused {
@@ -75,6 +81,12 @@ pub enum DnsError {
         path: PathBuf,
         /// What the kernel said.
         source: std::io::Error,
+    },
+    /// An operator asked for something that cannot be done.
+    #[error("cannot do what was asked: {why}")]
+    Request {
+        /// Why.
+        why: String,
     },
     /// A file with a zone or a block list has a fault.
     #[error("{path}: {fault}; its last good content stays in force")]
@@ -111,6 +123,8 @@ impl Diagnose for DnsError {
             Self::Admin(error) => error.id(),
             Self::Certificate { .. } => ErrorId(1207),
             Self::Worker { .. } => ErrorId(1208),
+            Self::Control { .. } => ErrorId(1209),
+            Self::Request { .. } => ErrorId(1210),
             Self::ConfigRefused { .. } => ErrorId(1220),
             Self::FileUnreadable { .. } => ErrorId(1221),
             Self::FileFault { .. } => ErrorId(1222),
@@ -135,6 +149,10 @@ impl Diagnose for DnsError {
             }
             Self::Worker { .. } => {
                 "the program was replaced while it ran, or the limit on processes is reached: restart the pod"
+            }
+            Self::Control { .. } => "let the pod write /run/seaway (hostPath of type DirectoryOrCreate)",
+            Self::Request { .. } => {
+                "correct the name, type or pod; `kubectl get pods -o wide` tells which pods run on this node"
             }
             Self::FileUnreadable { .. } => "mount the file where dns.zoneFiles or dns.blockFiles say",
             Self::FileFault { .. } => "correct the file: it is read again as soon as it changes",

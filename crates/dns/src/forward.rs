@@ -3,6 +3,7 @@
 //! ([`machine`], [`upstream`]). Without I/O: the shell in `server` sends what
 //! [`machine::Action`] says and tells what came back. Time and chance are arguments.
 
+pub mod attempt;
 pub mod cache;
 pub mod entry;
 pub mod machine;
@@ -13,6 +14,7 @@ pub mod question;
 pub(crate) mod tests;
 pub mod upstream;
 
+pub use attempt::{Attempt, AttemptOutcome};
 pub use cache::{Cache, CacheKey, Freshness};
 pub use entry::Entry;
 pub use machine::{Action, Forwarder};

@@ -1,8 +1,9 @@
 //! What Prometheus reads, under CoreDNS's names where it has one, so that its
 //! dashboards work; `docs/reference/metrics.md` lists them.
 
-use std::sync::Arc;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
@@ -14,12 +15,12 @@ use seaway_runtime::admin::{Introspect, Metrics};
 use crate::feed::FeedStatus;
 use crate::server::Server;
 use crate::server::counters::{BUCKETS_MICROS, Counters, KINDS};
+use crate::watch::Census;
+use crate::watch::sketch::{Sketch, merged};
+use crate::wire::number::rcode;
 
-/// Names of response codes, as CoreDNS labels them.
-const RCODES: [&str; 16] = [
-    "NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED", "YXDOMAIN", "YXRRSET", "NXRRSET", "NOTAUTH",
-    "NOTZONE", "11", "12", "13", "14", "15",
-];
+/// Clients that have a metric of their own.
+const MOST_CLIENTS: usize = 20;
 
 /// What is watched.
 #[derive(Debug)]
@@ -30,6 +31,8 @@ pub struct Watched {
     pub feed: Arc<FeedStatus>,
     /// Counters of all shards, and of streams.
     pub counters: Vec<Arc<Counters>>,
+    /// Who asks, counted by a sample.
+    pub censuses: Vec<Arc<Mutex<Census>>>,
 }
 
 #[derive(Debug)]
@@ -81,6 +84,7 @@ impl Introspect for Watched {
 impl Collector for Exported {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         self.queries(&mut encoder)?;
+        self.clients(&mut encoder)?;
         let watched = &self.0;
         let (hits, misses) = watched.server.resolver.cache.counts();
         let (entries, bytes) = watched.server.resolver.cache.size();
@@ -133,6 +137,23 @@ impl Collector for Exported {
 }
 
 impl Exported {
+    /// The clients that ask most: a label value for each pod of the cluster would be too many.
+    fn clients(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let copy = |census: &Arc<Mutex<Census>>| census.lock().unwrap_or_else(PoisonError::into_inner).clients.clone();
+        let sketches: Vec<Sketch<IpAddr>> = self.0.censuses.iter().map(copy).collect();
+        let kind_of = ConstGauge::new(0i64).metric_type();
+        let help = "Queries of the clients that ask most, estimated from a sample";
+        let mut family = encoder.encode_descriptor("seaway_dns_client_queries", help, None, kind_of)?;
+        for tally in merged(&sketches, MOST_CLIENTS) {
+            let pod = self.0.server.hub.pod(tally.key);
+            let (namespace, pod) = pod.map(|pod| (pod.namespace, pod.name)).unwrap_or_default();
+            let address = tally.key.to_string();
+            let labels = [("namespace", namespace.as_str()), ("pod", pod.as_str()), ("address", address.as_str())];
+            ConstGauge::new(i64::try_from(tally.count).unwrap_or(i64::MAX)).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+
     fn queries(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let watched = &self.0;
         let kind_of = ConstCounter::new(0u64).metric_type();
@@ -143,7 +164,7 @@ impl Exported {
         }
         let mut responses =
             encoder.encode_descriptor("coredns_dns_responses", "Answers by response code", None, kind_of)?;
-        for (index, name) in RCODES.iter().enumerate() {
+        for (index, name) in rcode::NAMES.iter().enumerate() {
             let value = self.total(|counters| counters.responses.get(index));
             if value > 0 {
                 one(&mut responses, [("server", "dns://:53"), ("rcode", *name)], value)?;

@@ -13,6 +13,10 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use seaway_model::dns_api::Way;
+
+pub use trail::{Note, Trail};
+
 use crate::forward::machine::Question;
 use crate::forward::{Cache, CacheKey, Entry, Freshness};
 use crate::views::{View, ViewUpstreams, Views};
@@ -24,9 +28,11 @@ use crate::zone::answer::{Asked, Outcome};
 use crate::zone::{Index, Scratch, Zone, reverse};
 
 mod configured;
+pub mod explain;
 pub mod search;
 #[cfg(test)]
 mod tests;
+pub mod trail;
 
 use configured::Configured;
 
@@ -101,6 +107,8 @@ pub struct Asking<'q> {
     pub now_millis: u64,
     /// What upstreams just said.
     pub fresh: Option<Fresh<'q>>,
+    /// Where the answer comes from is written there.
+    pub trail: &'q Trail,
 }
 
 /// A query as its client's view sees it.
@@ -211,12 +219,16 @@ impl Resolver {
             return self.of_cluster(zone, asked, seen, scratch, response);
         }
         if configured.is_none() && self.hosts(name, place, query.kind, response) {
+            seen.asking.trail.came(Way::Hosts);
+            seen.asking.trail.note(name, || Note::Hosts);
             return Step::Decided(Decision::Reply);
         }
         if let Some(address) = reverse::address_of(name) {
             let asked = Asked { name, before: 0, kind: query.kind, place };
             if self.index.answer_reverse(address, asked, response) {
                 response.set_authoritative();
+                seen.asking.trail.came(Way::Zone);
+                seen.asking.trail.note(name, || Note::Reverse);
                 return Step::Decided(Decision::Reply);
             }
         }
@@ -237,6 +249,8 @@ impl Resolver {
     ) -> Step {
         let Asked { name, place, .. } = asked;
         let outcome = self.index.answer_in(zone, asked, scratch, response);
+        seen.asking.trail.came(Way::Zone);
+        seen.asking.trail.note(name, || Note::Zone(outcome));
         let elsewhere = outcome == Outcome::NameError && self.index.falls_through(zone);
         if place == Place::QUESTION && !elsewhere {
             response.set_authoritative();
@@ -299,6 +313,8 @@ impl Resolver {
         let group = of_view.map(|upstreams| usize::from(upstreams.number)).or_else(|| self.group(name));
         let Some(group) = group.filter(|_| query.recursion_desired()) else {
             response.set_rcode(rcode::REFUSED);
+            asking.trail.came(Way::Server);
+            asking.trail.note(name, || Note::Refused);
             return Decision::Reply;
         };
         let key = CacheKey::of(name, query.kind, group as u16, query.dnssec(), query.checking_disabled());
@@ -321,10 +337,16 @@ impl Resolver {
         };
         if let Some(fresh) = asking.fresh.filter(|fresh| fresh.key == key.octets()) {
             let age = asking.now_millis.saturating_sub(fresh.entry.stored_millis);
-            write(fresh.entry, age >= u64::from(fresh.entry.ttl_seconds.max(1)) * 1000);
+            let stale = age >= u64::from(fresh.entry.ttl_seconds.max(1)) * 1000;
+            asking.trail.came(if stale { Way::Stale } else { Way::Upstream });
+            asking.trail.note(name, || Note::Fresh(group));
+            write(fresh.entry, stale);
             return Decision::Reply;
         }
-        match self.cache.find(&key, asking.now_millis) {
+        let found = self.cache.find(&key, asking.now_millis);
+        asking.trail.came(Way::Cache);
+        asking.trail.note(name, || Note::Cache(group, found.as_ref().map(|(_, freshness)| *freshness)));
+        match found {
             Some((entry, Freshness::Fresh)) => {
                 self.cache.count(true);
                 write(&entry, false);

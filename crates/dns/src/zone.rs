@@ -12,6 +12,7 @@ pub mod answer;
 pub mod build;
 mod catalogue;
 pub mod claims;
+pub mod describe;
 mod gateways;
 pub mod headless;
 mod imported;

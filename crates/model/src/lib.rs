@@ -7,6 +7,7 @@ pub mod abi;
 pub mod agent_api;
 pub mod diagnosis;
 pub mod dns;
+pub mod dns_api;
 pub mod drop_reason;
 pub mod feed;
 pub mod ids;

@@ -1,13 +1,25 @@
-//! `seaway dns stats`: what the DNS server of this node counts.
+//! `seaway dns VERB`: the DNS server of this node. [`stats`] reads its metrics, all
+//! others ask at its socket.
 
+mod cache;
+mod client;
+mod log;
 mod metrics;
+mod query;
 mod stats;
+mod top;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+
+pub use cache::DnsCacheArguments;
+pub use client::DnsQueryArguments;
+pub use log::DnsLogArguments;
+pub use query::DnsQuestionArguments;
+pub use top::DnsTopArguments;
 
 use crate::output::{Format, Output};
 use crate::{CliError, Finding};
@@ -21,6 +33,21 @@ pub enum DnsVerb {
     /// Show what the server of this node counts: queries, answers, times, cache, upstreams.
     #[command(after_help = "Examples:\n  seaway dns stats\n  seaway dns stats -o json")]
     Stats(DnsStatsArguments),
+    /// Answer a question as for a client, and show where the answer came from.
+    #[command(after_help = query::QUERY_EXAMPLES)]
+    Query(DnsQuestionArguments),
+    /// The same with each step and its cause: Services, rules, upstreams and what they said.
+    #[command(after_help = query::TRACE_EXAMPLES)]
+    Trace(DnsQuestionArguments),
+    /// Show what is kept of others' answers, or forget it.
+    #[command(after_help = cache::EXAMPLES)]
+    Cache(DnsCacheArguments),
+    /// Show who asks most, for what, what fails and what is slow.
+    #[command(after_help = top::EXAMPLES)]
+    Top(DnsTopArguments),
+    /// Show queries as they are answered.
+    #[command(after_help = log::EXAMPLES)]
+    Log(DnsLogArguments),
 }
 
 /// Arguments of `seaway dns stats`.
@@ -35,7 +62,17 @@ pub struct DnsStatsArguments {
 }
 
 pub(crate) fn run(verb: &DnsVerb, output: &mut Output<'_>) -> Result<Finding, CliError> {
-    let DnsVerb::Stats(arguments) = verb;
+    match verb {
+        DnsVerb::Stats(arguments) => run_stats(arguments, output),
+        DnsVerb::Query(arguments) => query::run(arguments, false, output),
+        DnsVerb::Trace(arguments) => query::run(arguments, true, output),
+        DnsVerb::Cache(arguments) => cache::run(arguments, output),
+        DnsVerb::Top(arguments) => top::run(arguments, output),
+        DnsVerb::Log(arguments) => log::run(arguments, output),
+    }
+}
+
+fn run_stats(arguments: &DnsStatsArguments, output: &mut Output<'_>) -> Result<Finding, CliError> {
     let text = fetch(arguments.admin).map_err(|source| CliError::NoDns { address: arguments.admin, source })?;
     let stats = stats::Stats::of(&metrics::Metrics::parse(&text));
     match arguments.output {

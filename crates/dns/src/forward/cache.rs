@@ -127,9 +127,16 @@ impl Cache {
         }
     }
 
-    /// Forgets everything.
-    pub fn clear(&self) {
-        self.kept.clear();
+    /// All that is kept, with keys; a copy, since others go on keeping.
+    #[must_use]
+    pub fn entries(&self) -> Vec<(Box<[u8]>, Arc<Entry>)> {
+        self.kept.iter().collect()
+    }
+
+    /// Forgets answers whose key is picked; tells how many.
+    pub fn forget(&self, picked: impl Fn(&[u8]) -> bool) -> usize {
+        let keys = self.kept.iter().map(|(key, _)| key).filter(|key| picked(key));
+        keys.collect::<Vec<_>>().iter().filter(|key| self.kept.remove(&***key).is_some()).count()
     }
 
     /// Counts a question that was answered from here, or not.

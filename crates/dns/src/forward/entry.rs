@@ -133,6 +133,12 @@ impl Entry {
         size_of::<Self>() + self.packed.len()
     }
 
+    /// How often it was used.
+    #[must_use]
+    pub fn hits(&self) -> u32 {
+        self.hits.load(Ordering::Relaxed)
+    }
+
     /// Says that it was used; tells how often that was.
     pub fn used(&self) -> u32 {
         self.hits.fetch_add(1, Ordering::Relaxed) + 1

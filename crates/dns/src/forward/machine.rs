@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use foldhash::HashMap;
 
+use super::attempt::{Attempt, AttemptOutcome};
 use super::cache::CacheLimits;
 use super::entry::Entry;
 use super::normal::{self, Expected, Rejected};
@@ -59,6 +60,8 @@ pub enum Action<W> {
         keep: bool,
         /// Who waits for it.
         waiters: Vec<W>,
+        /// Whom it was asked of until now.
+        attempts: Vec<Attempt>,
     },
 }
 
@@ -78,16 +81,6 @@ struct Pending<W> {
     order: Vec<usize>,
     attempts: Vec<Attempt>,
     started_millis: u64,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Attempt {
-    upstream: usize,
-    socket: Option<u8>,
-    id: u16,
-    sent_micros: u64,
-    /// Nothing more comes from it, or it was counted as waiting already.
-    over: bool,
 }
 
 /// All questions of one shard that wait for upstreams.
@@ -225,6 +218,7 @@ impl<W> Forwarder<W> {
         match octets {
             Some(octets) => self.answered(ticket.question, upstream, ticket.id, octets, now_micros, actions),
             None => {
+                self.came(ticket.question, upstream, ticket.id, AttemptOutcome::NoConnection, now_micros);
                 self.end_attempt(ticket.question, upstream, ticket.id);
                 self.try_next(ticket.question, now_micros, actions);
             }
@@ -243,6 +237,9 @@ impl<W> Forwarder<W> {
             .map(|(number, _)| *number)
             .collect();
         for number in waiting {
+            if let Some(attempt) = self.pending.get_mut(&number).and_then(|pending| pending.attempts.last_mut()) {
+                attempt.came(AttemptOutcome::NoConnection, now_micros);
+            }
             self.try_next(number, now_micros, actions);
         }
     }
@@ -270,6 +267,11 @@ impl<W> Forwarder<W> {
         if let Some(upstream) = self.upstreams.get_mut(upstream) {
             upstream.answered(now_micros.saturating_sub(attempt.sent_micros));
         }
+        let came = match &outcome {
+            Ok(entry) => AttemptOutcome::Answered(entry.rcode),
+            Err(why) => AttemptOutcome::Rejected(*why),
+        };
+        self.came(number, upstream, id, came, now_micros);
         match outcome {
             Ok(entry) if is_final(entry.rcode) || self.nobody_left(number) => {
                 self.finish(number, Arc::new(entry), true, actions);
@@ -321,6 +323,7 @@ impl<W> Forwarder<W> {
             let mut silent = None;
             if let Some(attempt) = pending.attempts.last_mut().filter(|attempt| !attempt.over) {
                 attempt.over = true;
+                attempt.came(AttemptOutcome::Silent, now_micros);
                 silent = Some(attempt.upstream);
             }
             if let Some(upstream) = silent {
@@ -394,8 +397,7 @@ impl<W> Forwarder<W> {
         let asked = &pending.question;
         let flavour = Flavour { dnssec: asked.dnssec, checking_disabled: asked.checking_disabled, edns };
         let octets = outgoing::query(id, &pending.wire, flavour);
-        let sent = Attempt { upstream, socket: datagram.then_some(socket), id, sent_micros: now_micros, over: false };
-        pending.attempts.push(sent);
+        pending.attempts.push(Attempt::new(upstream, datagram.then_some(socket), id, now_micros));
         self.counts.sent += 1;
         if datagram {
             self.by_wire.insert((upstream, socket, id), number);
@@ -426,6 +428,13 @@ impl<W> Forwarder<W> {
         self.timers.push(Reverse((due_millis, number)));
     }
 
+    fn came(&mut self, number: u64, upstream: usize, id: u16, outcome: AttemptOutcome, now_micros: u64) {
+        let attempts = self.pending.get_mut(&number).map(|pending| pending.attempts.iter_mut());
+        if let Some(attempt) = attempts.and_then(|mut all| all.find(|a| a.upstream == upstream && a.id == id)) {
+            attempt.came(outcome, now_micros);
+        }
+    }
+
     fn end_attempt(&mut self, number: u64, upstream: usize, id: u16) {
         let Some(pending) = self.pending.get_mut(&number) else { return };
         for attempt in pending.attempts.iter_mut().filter(|a| a.upstream == upstream && a.id == id) {
@@ -441,7 +450,8 @@ impl<W> Forwarder<W> {
         if let Some(entry) = pending.stale.clone().filter(|_| !pending.waiters.is_empty()) {
             let waiters = std::mem::take(&mut pending.waiters);
             self.counts.stale += waiters.len() as u64;
-            actions.push(Action::Done { key: pending.question.key.octets().into(), entry, keep: false, waiters });
+            let (key, attempts) = (pending.question.key.octets().into(), pending.attempts.clone());
+            actions.push(Action::Done { key, entry, keep: false, waiters, attempts });
         }
     }
 
@@ -464,7 +474,8 @@ impl<W> Forwarder<W> {
                 }
             }
         }
-        actions.push(Action::Done { key, entry, keep, waiters: pending.waiters });
+        let Pending { waiters, attempts, .. } = pending;
+        actions.push(Action::Done { key, entry, keep, waiters, attempts });
     }
 }
 

@@ -1,6 +1,8 @@
 //! What the operator says of a name, before anybody else is heard.
 
-use super::{Asking, Decision, Resolver, Seen, Step};
+use seaway_model::dns_api::Way;
+
+use super::{Asking, Decision, Note, Resolver, Seen, Step};
 use crate::views::restore::Restored;
 use crate::views::zone_answer::{ZoneOutcome, ZoneQuestion};
 use crate::views::{BlockAnswer, Found, View};
@@ -40,11 +42,16 @@ impl Resolver {
         let wanted = seen.asking.query.kind;
         if let Some((block, before)) = view.blocks(name) {
             self.views.count_blocked();
+            seen.asking.trail.came(Way::Hosts);
+            seen.asking.trail.note(name, || Note::Other("blocked".to_owned(), Some("DNSConfig, block".to_owned())));
             self.blocked(&block.answer, (name, place), before, wanted, response);
             return Configured::Decided(Step::Decided(Decision::Reply));
         }
         match view.find(name, false, self.least_labels(name)) {
             Some(Found::Host(addresses)) => {
+                seen.asking.trail.came(Way::Hosts);
+                let note = || Note::Other("has addresses".to_owned(), Some("DNSConfig, hosts".to_owned()));
+                seen.asking.trail.note(name, note);
                 for address in addresses {
                     self.push_if_wanted(*address, wanted, place, response);
                 }
@@ -74,6 +81,9 @@ impl Resolver {
         let query = seen.asking.query;
         match found {
             Found::Zone(zone) => {
+                seen.asking.trail.came(Way::Hosts);
+                let note = || Note::Other("is in a zone".to_owned(), Some("DNSConfig, zones".to_owned()));
+                seen.asking.trail.note(name, note);
                 let question = ZoneQuestion { name, place, kind: query.kind, dnssec: query.dnssec() };
                 match zone.answer(question, &mut scratch.target, response) {
                     ZoneOutcome::Answered => Step::Decided(Decision::Reply),
@@ -117,6 +127,7 @@ impl Resolver {
             client: asking.client,
             now_millis: asking.now_millis,
             fresh: asking.fresh,
+            trail: asking.trail,
         };
         let decision = self.answer_question(Seen { asking: &inner_asking, view: seen.view }, scratch, &mut inner);
         if matches!(decision, Decision::Ask { .. }) {

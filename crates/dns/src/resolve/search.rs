@@ -1,6 +1,8 @@
 //! The rest of a pod's search list, walked for it.
 
-use super::{Decision, Resolver, Seen, Step};
+use seaway_model::dns_api::Way;
+
+use super::{Decision, Note, Resolver, Seen, Step};
 use crate::views::View;
 use crate::wire::name::Place;
 use crate::wire::number::{kind, rcode};
@@ -32,10 +34,13 @@ impl Resolver {
                 if seen.view.is_some_and(|view| view.diverts(&name, self.least_labels(&name))) {
                     break;
                 }
+                asking.trail.note(&name, || Note::Search);
                 if let Some(decision) = self.try_suffix(seen, &name, scratch, response) {
                     return decision;
                 }
             }
+            asking.trail.came(Way::Zone);
+            asking.trail.note(asking.name, || Note::SearchEnds);
         }
         response.restart(asking.query.question.len());
         response.set_authoritative();

@@ -48,7 +48,9 @@ fn ask(resolver: &Resolver, client: &str, name: &str, kind: &str) -> Came {
     let query = query::read(&octets, &mut asked).unwrap();
     let mut buffer = [0; 4096];
     let mut response = Response::new(&mut buffer, 4096, &query);
-    let asking = Asking { query: &query, name: &asked, client: client.parse().unwrap(), now_millis: 1000, fresh: None };
+    let trail = Trail::default();
+    let client = client.parse().unwrap();
+    let asking = Asking { query: &query, name: &asked, client, now_millis: 1000, fresh: None, trail: &trail };
     match resolver.resolve(&asking, &mut Scratch::default(), &mut response) {
         Decision::Reply | Decision::ReplyAndRefresh { .. } => Came::Answer(told(response.finish(None))),
         Decision::Ask { question, .. } => Came::Question(question),
@@ -197,7 +199,8 @@ fn other_classes_are_refused_also_when_the_name_is_in_the_cache() {
     let mut buffer = [0; 512];
     let mut response = Response::new(&mut buffer, 512, &query);
     let client = POD.parse().unwrap();
-    let asking = Asking { query: &query, name: &asked, client, now_millis: 1000, fresh: None };
+    let trail = Trail::default();
+    let asking = Asking { query: &query, name: &asked, client, now_millis: 1000, fresh: None, trail: &trail };
     assert!(matches!(resolver.resolve(&asking, &mut Scratch::default(), &mut response), Decision::Reply));
     assert_eq!(told(response.finish(None)).rcode, "REFUSED");
 }

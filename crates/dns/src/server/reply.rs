@@ -4,10 +4,13 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use seaway_model::dns_api::Way;
+
 use super::counters::Counters;
 use crate::forward::Entry;
 use crate::forward::machine::Question;
-use crate::resolve::{Asking, Decision, Fresh, Resolver};
+use crate::resolve::{Asking, Decision, Fresh, Resolver, Trail};
+use crate::watch::Hub;
 use crate::wire::addresses;
 use crate::wire::query::{self, Cookie, Malformed};
 use crate::wire::response::EdnsAnswer;
@@ -20,6 +23,9 @@ pub const DATAGRAM_OCTETS: usize = 1232;
 /// Largest datagram for clients without EDNS (RFC 1035 §2.3.4).
 const PLAIN_DATAGRAM_OCTETS: usize = 512;
 
+/// An answer that took longer is called slow, unless the configuration says otherwise.
+const SLOW_MICROS: u64 = 500_000;
+
 /// What all threads answer from.
 #[derive(Debug)]
 pub struct Server {
@@ -29,6 +35,8 @@ pub struct Server {
     pub allowed: Vec<seaway_model::IpNet>,
     /// Told of addresses before the client learns them.
     pub observer: Option<Arc<dyn AnswerObserver>>,
+    /// Told of answers after they were written.
+    pub hub: Arc<Hub>,
     cookies: RandomState,
 }
 
@@ -45,6 +53,8 @@ pub struct Workspace {
     name: Name,
     scratch: Scratch,
     learned: Vec<(IpAddr, u32)>,
+    /// Where the last answer came from, and how.
+    pub trail: Trail,
 }
 
 /// What became of a query.
@@ -75,7 +85,7 @@ pub struct Arrival {
 
 impl Default for Workspace {
     fn default() -> Self {
-        Self { name: Name::root(), scratch: Scratch::default(), learned: Vec::new() }
+        Self { name: Name::root(), scratch: Scratch::default(), learned: Vec::new(), trail: Trail::default() }
     }
 }
 
@@ -85,7 +95,8 @@ impl Server {
     /// Answers from `resolver`.
     #[must_use]
     pub fn new(resolver: Resolver) -> Self {
-        Self { resolver, allowed: Vec::new(), observer: None, cookies: RandomState::new() }
+        let hub = Arc::new(Hub::new(Arc::clone(&resolver.index), SLOW_MICROS));
+        Self { resolver, allowed: Vec::new(), observer: None, hub, cookies: RandomState::new() }
     }
 
     /// Whether this client is served at all.
@@ -104,7 +115,8 @@ impl Server {
         counters: &Counters,
         buffer: &'b mut [u8],
     ) -> Outcome<'b> {
-        let Workspace { name, scratch, learned } = workspace;
+        let Workspace { name, scratch, learned, trail } = workspace;
+        trail.came(Way::Server);
         let query = match query::read(message, name) {
             Ok(query) => query,
             Err(malformed) => return refuse(malformed, counters, buffer),
@@ -120,7 +132,7 @@ impl Server {
         let mut response = Response::new(buffer, limit, &query);
         let now_millis = arrival.now_micros / 1000;
         let decision = if self.serves(arrival.client) {
-            let asking = Asking { query: &query, name, client: arrival.client, now_millis, fresh };
+            let asking = Asking { query: &query, name, client: arrival.client, now_millis, fresh, trail };
             self.resolver.resolve(&asking, scratch, &mut response)
         } else {
             response.set_rcode(crate::wire::number::rcode::REFUSED);

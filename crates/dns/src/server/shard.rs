@@ -10,30 +10,33 @@
 //! As long as everything that waits fits one batch, it is answered as it came.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixDatagram;
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use tokio::sync::oneshot;
+use seaway_model::dns_api::Way;
 use tokio_util::sync::CancellationToken;
 
 use super::batch::Batch;
 use super::clock::{chance, now_micros, unix_seconds};
 use super::counters::Counters;
+use super::desk::{Message, ShardDesk};
 use super::dial::Dialer;
 use super::fair::FairQueue;
 use super::limit::RateLimit;
 use super::outbox::{Destination, Outbox, SendHeaders};
 use super::reply::{Arrival, DATAGRAM_OCTETS, Outcome, Server, Workspace};
 use super::socket;
-use crate::forward::machine::{Counts, Forwarder, Question, Ticket};
+use super::waiter::{Explained, Waiter, WaiterTo};
+use crate::forward::machine::{Counts, Forwarder, Question};
 use crate::forward::{Action, Entry};
 use crate::resolve::Fresh;
+use crate::watch::{Census, Seen, Watch};
 use crate::wire::number::rcode;
 
 mod datagrams;
@@ -54,36 +57,6 @@ const TO_UPSTREAM: u32 = 1 << 31;
 /// How long the thread sleeps at most when nothing happens.
 const LONGEST_SLEEP_MILLIS: u64 = 1000;
 
-/// What other threads tell a shard.
-#[derive(Debug)]
-pub enum Message {
-    /// A query that came by a stream and needs upstreams.
-    Query {
-        /// The message.
-        query: Box<[u8]>,
-        /// From whom.
-        client: IpAddr,
-        /// Takes the answer.
-        reply: oneshot::Sender<Vec<u8>>,
-    },
-    /// What an upstream answered by a stream.
-    Answered {
-        /// Which upstream.
-        upstream: usize,
-        /// Which query.
-        ticket: Ticket,
-        /// The answer, unless there was none.
-        octets: Option<Vec<u8>>,
-    },
-}
-
-/// Where messages for a shard are left.
-#[derive(Debug, Clone)]
-pub struct ShardDesk {
-    inbox: SyncSender<Message>,
-    wake: Arc<UnixDatagram>,
-}
-
 /// One shard.
 pub struct Shard {
     server: Arc<Server>,
@@ -101,6 +74,8 @@ pub struct Shard {
     waiting: HashMap<IpAddr, u32>,
     total_waiting: usize,
     workspace: Workspace,
+    watch: Watch,
+    census: Arc<Mutex<Census>>,
     actions: Vec<Action<Waiter>>,
     ready: Ready,
     queue: FairQueue<IpAddr, datagrams::Queued>,
@@ -123,38 +98,6 @@ struct Ready {
     upstreams: Vec<(usize, u8)>,
 }
 
-#[derive(Debug)]
-struct Waiter {
-    query: Box<[u8]>,
-    client: IpAddr,
-    questions: u8,
-    to: WaiterTo,
-    since_micros: u64,
-}
-
-#[derive(Debug)]
-enum WaiterTo {
-    Datagram { socket: usize, peer: SocketAddr },
-    Stream(oneshot::Sender<Vec<u8>>),
-}
-
-// === impl ShardDesk ===
-
-impl ShardDesk {
-    /// Leaves a message; gives it back when the shard has too many.
-    ///
-    /// # Errors
-    /// The message, when it was not taken.
-    pub fn leave(&self, message: Message) -> Result<(), Message> {
-        self.inbox.try_send(message).map_err(|error| match error {
-            TrySendError::Full(message) | TrySendError::Disconnected(message) => message,
-        })?;
-        // A full socket wakes the shard as well as this octet would.
-        let _ = self.wake.send(&[0]);
-        Ok(())
-    }
-}
-
 // === impl Shard ===
 
 impl Shard {
@@ -173,8 +116,8 @@ impl Shard {
         wake.set_nonblocking(true)?;
         waker.set_nonblocking(true)?;
         let (sender, inbox) = sync_channel(INBOX);
+        let census = Arc::<Mutex<Census>>::default();
         Ok(Self {
-            server,
             counters: Arc::new(Counters::default()),
             ipv6: sockets.iter().map(|socket| socket.local_addr().is_ok_and(|at| at.is_ipv6())).collect(),
             sockets,
@@ -183,16 +126,19 @@ impl Shard {
             dialer,
             inbox,
             wake,
-            desk: ShardDesk { inbox: sender, wake: Arc::new(waker) },
+            desk: ShardDesk::new(sender, waker),
             limit,
             waiting: HashMap::new(),
             total_waiting: 0,
             workspace: Workspace::default(),
+            watch: Watch::new(Arc::clone(&server.hub), Arc::clone(&census)),
+            census,
             actions: Vec::new(),
             ready: Ready::default(),
             queue: FairQueue::new(datagrams::MOST_QUEUED),
             spare: Vec::new(),
             outbox: Outbox::new(),
+            server,
         })
     }
 
@@ -206,6 +152,12 @@ impl Shard {
     #[must_use]
     pub fn counters(&self) -> Arc<Counters> {
         Arc::clone(&self.counters)
+    }
+
+    /// Whom and what it counts.
+    #[must_use]
+    pub fn census(&self) -> Arc<Mutex<Census>> {
+        Arc::clone(&self.census)
     }
 
     /// Works until `stop` is cancelled and nobody waits any more, or until `drain` is over.
@@ -298,8 +250,11 @@ impl Shard {
         while let Ok(message) = self.inbox.try_recv() {
             match message {
                 Message::Query { query, client, reply } => {
-                    let to = WaiterTo::Stream(reply);
-                    let waiter = Waiter { query, client, questions: 0, to, since_micros: now_micros() };
+                    let waiter = Waiter::new(query, client, WaiterTo::Stream(reply), now_micros());
+                    self.look_again(waiter, None);
+                }
+                Message::Explain { query, client, reply } => {
+                    let waiter = Waiter::new(query, client, WaiterTo::explain(reply), now_micros());
                     self.look_again(waiter, None);
                 }
                 Message::Answered { upstream, ticket, octets } => {
@@ -344,12 +299,13 @@ impl Shard {
                             self.dialer.dial(to, upstream, ticket, octets, self.desk.clone());
                         }
                     }
-                    Action::Done { key, entry, keep, waiters } => {
+                    Action::Done { key, entry, keep, waiters, attempts } => {
                         if keep {
                             self.server.resolver.cache.keep(&key, &entry);
                         }
-                        for waiter in waiters {
+                        for mut waiter in waiters {
                             self.finished(waiter.client);
+                            waiter.was_asked(&key, &attempts);
                             self.look_again(waiter, Some(Fresh { key: &key, entry: &entry }));
                         }
                     }
@@ -412,7 +368,10 @@ impl Shard {
         let mut stream_space = if datagram { Vec::new() } else { vec![0; usize::from(u16::MAX)] };
         let buffer = if datagram { space.as_mut_slice() } else { stream_space.as_mut_slice() };
         let server = Arc::clone(&self.server);
-        match server.answer(&waiter.query, arrival, fresh, &mut self.workspace, &self.counters, buffer) {
+        self.workspace.trail.record(waiter.wants_steps());
+        let outcome = server.answer(&waiter.query, arrival, fresh, &mut self.workspace, &self.counters, buffer);
+        waiter.keep_steps(&self.workspace.trail);
+        match outcome {
             Outcome::Silence => {}
             Outcome::Reply(octets, refresh) => {
                 let octets = octets.to_vec();
@@ -420,7 +379,7 @@ impl Shard {
                     self.forwarder.ask(*question, None, None, now_micros, &mut self.actions);
                 }
                 self.counters.took(now_micros.saturating_sub(waiter.since_micros), 1);
-                self.deliver(waiter.to, octets);
+                self.deliver(waiter, octets);
             }
             Outcome::Ask(..) if waiter.questions >= MOST_QUESTIONS => self.fail(waiter),
             Outcome::Ask(question, stale) => {
@@ -432,14 +391,19 @@ impl Shard {
 
     fn fail(&mut self, waiter: Waiter) {
         let mut buffer = [0; 64];
+        self.workspace.trail.came(Way::Server);
         let octets = self.server.fail(&waiter.query, rcode::SERVFAIL, &self.counters, &mut buffer).map(<[u8]>::to_vec);
         if let Some(octets) = octets {
-            self.deliver(waiter.to, octets);
+            self.deliver(waiter, octets);
         }
     }
 
-    fn deliver(&mut self, to: WaiterTo, octets: Vec<u8>) {
-        match to {
+    fn deliver(&mut self, waiter: Waiter, octets: Vec<u8>) {
+        let (took_micros, way) = (now_micros().saturating_sub(waiter.since_micros), self.workspace.trail.way());
+        let upstream = waiter.upstream.and_then(|number| self.forwarder.upstreams.get(number)).map(|u| u.address);
+        let (client, unix_seconds) = (waiter.client, unix_seconds());
+        self.watch.saw(Seen { client, octets: &octets, took_micros, way, upstream, unix_seconds });
+        match waiter.to {
             WaiterTo::Datagram { socket, peer } => {
                 let to = Destination { socket: socket as u32, peer: Some(peer) };
                 if !self.outbox.push(to, &octets)
@@ -451,6 +415,10 @@ impl Shard {
             }
             WaiterTo::Stream(reply) => {
                 let _ = reply.send(octets);
+            }
+            WaiterTo::Explain { reply, asked, notes } => {
+                let (since_micros, upstreams) = (waiter.since_micros, self.forwarder.upstreams.clone());
+                let _ = reply.send(Explained { octets, way, notes, asked, upstreams, since_micros, took_micros });
             }
         }
     }

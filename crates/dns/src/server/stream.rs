@@ -2,8 +2,8 @@
 //! within bounds: connections in all, queries at once on one, and time without any.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -14,8 +14,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::clock::{now_micros, unix_seconds};
 use super::counters::Counters;
+use super::desk::{Message, ShardDesk};
 use super::reply::{Arrival, Outcome, Server, Workspace};
-use super::shard::{Message, ShardDesk};
+use crate::watch::{Census, Seen, Watch};
 use crate::wire::number::rcode;
 
 /// Connections at once; the oldest idle ones end by themselves.
@@ -35,6 +36,7 @@ pub struct Streams {
     shards: Vec<ShardDesk>,
     open: AtomicUsize,
     turn: AtomicUsize,
+    census: Arc<Mutex<Census>>,
 }
 
 // === impl Streams ===
@@ -44,13 +46,26 @@ impl Streams {
     #[must_use]
     pub fn new(server: Arc<Server>, shards: Vec<ShardDesk>) -> Arc<Self> {
         let counters = Arc::new(Counters::default());
-        Arc::new(Self { server, counters, shards, open: AtomicUsize::new(0), turn: AtomicUsize::new(0) })
+        Arc::new(Self {
+            server,
+            counters,
+            shards,
+            open: AtomicUsize::new(0),
+            turn: AtomicUsize::new(0),
+            census: Arc::default(),
+        })
     }
 
     /// What they count.
     #[must_use]
     pub fn counters(&self) -> Arc<Counters> {
         Arc::clone(&self.counters)
+    }
+
+    /// Whom and what they count.
+    #[must_use]
+    pub fn census(&self) -> Arc<Mutex<Census>> {
+        Arc::clone(&self.census)
     }
 
     /// Accepts connections until `stop` is cancelled.
@@ -113,10 +128,11 @@ impl Streams {
             let _ = timeout(SLOW, writer.shutdown()).await;
         });
         let mut workspace = Workspace::default();
+        let mut watch = Watch::new(Arc::clone(&self.server.hub), Arc::clone(&self.census));
         let mut buffer = vec![0; usize::from(u16::MAX)];
         while let Some(query) = next_query(&mut reader, &stop).await {
             let (reply, answer) = oneshot::channel();
-            self.answer(query, client, reply, &mut workspace, &mut buffer);
+            self.answer(query, client, reply, (&mut workspace, &mut watch), &mut buffer);
             if answers.send(answer).await.is_err() {
                 break;
             }
@@ -130,7 +146,7 @@ impl Streams {
         query: Vec<u8>,
         client: IpAddr,
         reply: oneshot::Sender<Vec<u8>>,
-        workspace: &mut Workspace,
+        (workspace, watch): (&mut Workspace, &mut Watch),
         buffer: &mut [u8],
     ) {
         let now_micros = now_micros();
@@ -139,6 +155,8 @@ impl Streams {
         match outcome {
             Outcome::Silence => {}
             Outcome::Reply(octets, _) => {
+                let (way, unix_seconds) = (workspace.trail.way(), arrival.unix_seconds);
+                watch.saw(Seen { client, octets, took_micros: 0, way, upstream: None, unix_seconds });
                 let _ = reply.send(octets.to_vec());
             }
             Outcome::Ask(..) => {

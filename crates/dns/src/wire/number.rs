@@ -64,4 +64,16 @@ pub mod rcode {
     pub const YXDOMAIN: u8 = 6;
     /// Unknown EDNS version (RFC 6891 §6.1.3); its upper bits go into OPT.
     pub const BADVERS: u8 = 16;
+
+    /// Names of response codes, as zone tools and CoreDNS's metrics write them.
+    pub const NAMES: [&str; 16] = [
+        "NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED", "YXDOMAIN", "YXRRSET", "NXRRSET", "NOTAUTH",
+        "NOTZONE", "11", "12", "13", "14", "15",
+    ];
+
+    /// The name of a response code; only its four bits of the header count.
+    #[must_use]
+    pub fn name(rcode: u8) -> &'static str {
+        NAMES.get(usize::from(rcode & 0xf)).copied().unwrap_or_default()
+    }
 }

@@ -54,6 +54,15 @@ impl<K: Hash + Eq + Clone, V: Clone> Sharded<K, V> {
         self.with(key, |_| ()).is_some()
     }
 
+    /// Keys of all entries that `wanted` picks; looks at each.
+    pub fn keys_where(&self, wanted: impl Fn(&K, &V) -> bool) -> Vec<K> {
+        let mut keys = Vec::new();
+        for part in &self.parts {
+            keys.extend(part.load().iter().filter(|(key, value)| wanted(key, value)).map(|(key, _)| key.clone()));
+        }
+        keys
+    }
+
     /// How many entries there are.
     pub fn len(&self) -> usize {
         self.parts.iter().map(|part| part.load().len()).sum()

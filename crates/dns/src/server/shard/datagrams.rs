@@ -3,12 +3,14 @@
 
 use std::net::SocketAddr;
 
-use super::{Kernel, Shard, Waiter, WaiterTo};
+use super::{Kernel, Shard};
 use crate::server::batch::BATCH;
 use crate::server::clock::{now_micros, unix_seconds};
 use crate::server::counters::Counters;
 use crate::server::outbox::Destination;
 use crate::server::reply::{Arrival, Outcome};
+use crate::server::waiter::{Waiter, WaiterTo};
+use crate::watch::Seen;
 use crate::wire::number::rcode;
 
 /// Datagrams of all clients that wait here for their turn. The kernel's own queue drops
@@ -116,7 +118,9 @@ impl Shard {
         match self.server.answer(query, arrival, None, &mut self.workspace, &self.counters, buffer) {
             Outcome::Silence => false,
             Outcome::Reply(octets, refresh) => {
-                let length = octets.len();
+                let (length, way) = (octets.len(), self.workspace.trail.way());
+                let took_micros = now_micros.saturating_sub(from.since_micros);
+                self.watch.saw(Seen { client, octets, took_micros, way, upstream: None, unix_seconds });
                 self.outbox.put(to, length);
                 if let Some(question) = refresh {
                     self.forwarder.ask(*question, None, None, now_micros, &mut self.actions);
@@ -125,7 +129,7 @@ impl Shard {
             }
             Outcome::Ask(question, stale) => {
                 let to = WaiterTo::Datagram { socket: from.socket, peer: from.peer };
-                let waiter = Waiter { query: query.into(), client, questions: 1, to, since_micros: from.since_micros };
+                let waiter = Waiter { questions: 1, ..Waiter::new(query.into(), client, to, from.since_micros) };
                 self.ask(*question, stale, waiter);
                 false
             }
