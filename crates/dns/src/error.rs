@@ -64,6 +64,8 @@ pub enum DnsError {
     #[error("cannot listen at {path} for operators")]
     Control {
         /// The socket.
+        path: PathBuf,
+        /// What the kernel said.
         source: std::io::Error,
     },
     /// A `DNSConfig` cannot be used as it is written.

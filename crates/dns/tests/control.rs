@@ -37,8 +37,8 @@ async fn start() -> Running {
     config.upstreams = upstreams.map(|address| DnsUpstream { address, transport: DnsTransport::Udp }).into();
     let listening = vec![Listening::open("127.0.0.1:0".parse().unwrap(), 1).unwrap()];
     let (at, stop) = (listening[0].address, CancellationToken::new());
-    let until = stop.clone();
-    let task = tokio::spawn(async move { daemon::serve(config, listening, 1, until).await.unwrap() });
+    let stopped = stop.clone();
+    let task = tokio::spawn(async move { daemon::serve(config, listening, 1, stopped).await.unwrap() });
     let socket = run.path().join("dns.sock");
     until(|| socket.exists()).await;
     Running { run, at, stop, task }

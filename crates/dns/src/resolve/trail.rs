@@ -32,11 +32,14 @@ pub enum Note {
     Other(String, Option<String>),
 }
 
+/// A name in wire form, and what was decided of it.
+pub type Step = (Box<[u8]>, Note);
+
 /// The steps of one query.
 #[derive(Debug, Default)]
 pub struct Trail {
     way: Cell<Way>,
-    notes: RefCell<Option<Vec<(Box<[u8]>, Note)>>>,
+    notes: RefCell<Option<Vec<Step>>>,
 }
 
 // === impl Trail ===
@@ -67,9 +70,9 @@ impl Trail {
         self.way.get()
     }
 
-    /// The steps: names in wire form, and what was decided of them.
+    /// The steps, in order.
     #[must_use]
-    pub fn take(&self) -> Vec<(Box<[u8]>, Note)> {
+    pub fn take(&self) -> Vec<Step> {
         self.notes.take().unwrap_or_default()
     }
 }
