@@ -29,13 +29,13 @@ fn broken_is_named(lab: &Lab, fault: &[&str], name: &str) {
     lab.wait_until_all_reach_all();
 }
 
-/// What can be killed or frozen, where, and the pattern by which its processes are found there.
+/// What can be killed or frozen, where, and the pattern by which its processes, and none that name it, are found.
 const PROGRAMS: [(&str, &str, &str); 5] = [
-    ("n2", "agent", "[s]eaway agent"),
-    ("n2", "kubelet", "[/]kubelet "),
-    ("n2", "containerd", "[/]containerd "),
-    ("n1", "kube-apiserver", "[/]kube-apiserver "),
-    ("n1", "etcd", "[/]etcd "),
+    ("n2", "agent", "^[^ ]*/seaway agent"),
+    ("n2", "kubelet", "^[^ ]*/kubelet "),
+    ("n2", "containerd", "^[^ ]*/containerd "),
+    ("n1", "kube-apiserver", "^[^ ]*/kube-apiserver "),
+    ("n1", "etcd", "^[^ ]*/etcd "),
 ];
 
 pub(crate) fn killed_programs_come_back(lab: &Lab) {
