@@ -10,7 +10,7 @@ use seaway_model::service::EndpointSlice;
 use seaway_model::{NodeName, Pod, PodRef, Service, ServiceRef, SliceRef};
 
 use super::catalogue::{Catalogue, Key, Known};
-use super::claims::{Claims, Source};
+use super::claims::{Claims, Contested, Source};
 use super::gateways::Gateways;
 use super::index::{Index, PodIdentity, PodNames};
 use super::saved::Saved;
@@ -295,6 +295,10 @@ impl Builder {
         });
         self.index.names.update(changed.collect::<Vec<_>>());
         if let Some(contested) = self.names.contested() {
+            let known = self.index.contested.load_full();
+            for Contested { name, holder, others } in contested.iter().filter(|contest| !known.contains(contest)) {
+                tracing::warn!(name, holder, ?others, "several objects ask for a name; the oldest has it");
+            }
             self.index.contested.store(Arc::new(contested));
         }
         let claims = addresses.into_iter().map(|address| {
