@@ -42,7 +42,7 @@ use crate::watch::Hub;
 use crate::wire::OwnedName;
 use crate::zone::{Builder, ExternalZone, Index, PodNames, ZoneSettings};
 
-mod deaths;
+pub(crate) mod deaths;
 pub mod ready;
 pub mod resolv_conf;
 
@@ -56,7 +56,7 @@ const STATE_FILE: &str = seaway_model::feed::NAMES_FILE;
 const ADMIN_RETRY: Duration = Duration::from_millis(500);
 
 /// A worker that lived shorter than this died young; several in a row are followed after a pause.
-pub(crate) const WORKER_PAUSE: Duration = Duration::from_millis(500);
+const WORKER_PAUSE: Duration = Duration::from_millis(500);
 
 /// How long questions that wait for upstreams may take when the program is told to end.
 const DRAIN: Duration = Duration::from_secs(3);

@@ -15,7 +15,8 @@ use seaway_runtime::shutdown::CancellationToken;
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 
-use crate::daemon::{WORKER_PAUSE, end};
+use crate::daemon::deaths::Deaths;
+use crate::daemon::end;
 use crate::error::DnsError;
 use crate::handover::{self, Holder};
 use crate::server::socket::Listening;
@@ -91,15 +92,14 @@ async fn answer(
     stop: &CancellationToken,
 ) -> Result<(), DnsError> {
     let failed = |source| DnsError::Worker { source };
+    let mut deaths = Deaths::default();
     loop {
         let begun = Instant::now();
         let mut child = worker(&holder.path).spawn().map_err(failed)?;
         tokio::select! {
             ended = child.wait() => {
                 tracing::error!(status = %ended.map_err(failed)?, "worker ended; starting the next");
-                if begun.elapsed() < WORKER_PAUSE {
-                    tokio::time::sleep(WORKER_PAUSE).await;
-                }
+                tokio::time::sleep(deaths.pause_after(begun.elapsed())).await;
             }
             () = followed(&holder) => {
                 end(&mut child).await;

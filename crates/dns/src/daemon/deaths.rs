@@ -10,7 +10,7 @@ const FOLLOWED_AT_ONCE: u32 = 3;
 
 /// Counts workers that died young, one after the other.
 #[derive(Debug, Default)]
-pub(super) struct Deaths {
+pub(crate) struct Deaths {
     young: u32,
 }
 
@@ -18,7 +18,7 @@ pub(super) struct Deaths {
 
 impl Deaths {
     /// One ended that lived so long; how long to wait before the next.
-    pub(super) fn pause_after(&mut self, lived: Duration) -> Duration {
+    pub(crate) fn pause_after(&mut self, lived: Duration) -> Duration {
         self.young = if lived < WORKER_PAUSE { self.young.saturating_add(1) } else { 0 };
         if self.young > FOLLOWED_AT_ONCE { WORKER_PAUSE } else { Duration::ZERO }
     }
