@@ -84,9 +84,10 @@ fn other_users_than_root_are_told_so() {
     assert!(nix::unistd::geteuid().is_root(), "only root can become somebody else: run this test as root");
     let copy = tempfile::Builder::new().prefix("seaway-lab").tempdir_in("/tmp").unwrap();
     std::fs::set_permissions(copy.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    // Where the program was built, others may have no way to.
+    // Where the program was built, others may have no way to. Another process copies it: a child that a
+    // test beside this one starts meanwhile would inherit the open file, and it could not be run.
     let program = copy.path().join("seaway-lab");
-    std::fs::copy(PROGRAM, &program).unwrap();
+    assert!(Command::new("cp").arg(PROGRAM).arg(&program).status().unwrap().success());
     for verb in [&["up"][..], &["down"], &["status"], &["exec", "n1", "--", "true"]] {
         let output = Command::new(&program).args(["lab", "--name", NAME]).args(verb).uid(NOBODY).output().unwrap();
         refusal(&output, "SW0901", &format!("user {NOBODY}"));
