@@ -188,7 +188,8 @@ impl<'a> Up<'a> {
             self.on_all_nodes(|node| self.start_kubelet(node))
         })?;
         self.install(&api)?;
-        let ready_after = self.progress.step("all nodes Ready", || self.wait_for_nodes(&api))?;
+        let step = if self.spec.network == NetworkChoice::None { "all nodes registered" } else { "all nodes Ready" };
+        let ready_after = self.progress.step(step, || self.wait_for_nodes(&api))?;
         self.wait_for_dns()?;
         Ok(ready_after)
     }

@@ -7,7 +7,7 @@ use crate::cluster::dns;
 use crate::cluster::error::ClusterError;
 use crate::error::Result;
 use crate::patience::patience;
-use crate::spec::{DnsChoice, ServicesChoice};
+use crate::spec::{DnsChoice, NetworkChoice, ServicesChoice};
 
 /// An answer inside one machine takes a millisecond; a lost question is asked again after this.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(100);
@@ -18,7 +18,9 @@ const QUESTION_INTERVAL: Duration = Duration::from_millis(25);
 impl Up<'_> {
     /// Asks as a node does, through the Service address.
     pub(super) fn wait_for_dns(&self) -> Result<()> {
-        if self.spec.dns == DnsChoice::None || self.spec.services == ServicesChoice::None {
+        let without = self.spec.dns == DnsChoice::None || self.spec.services == ServicesChoice::None;
+        // Nor does any pod run before somebody installed a network.
+        if without || self.spec.network == NetworkChoice::None {
             return Ok(());
         }
         self.progress.step("cluster DNS answers", || self.ask_until_answered())

@@ -11,6 +11,7 @@ use crate::cluster::error::ClusterError;
 use crate::error::Result;
 use crate::machine::{Node, ProgramStatus};
 use crate::patience::patience;
+use crate::spec::NetworkChoice;
 
 /// Starts after which a program that keeps ending is given up.
 const TOO_MANY_STARTS: u32 = 4;
@@ -22,7 +23,8 @@ const SYSTEM_NAMESPACE: &str = "seaway-system";
 const LAST_LINES: usize = 12;
 
 impl Up<'_> {
-    /// Waits; returns when each node became Ready, after the start of the command.
+    /// Waits; returns when each node became Ready, after the start of the command. Without a network none
+    /// does before somebody installs one: then that they are registered is enough.
     pub(super) fn wait_for_nodes(&self, api: &ApiClient) -> Result<BTreeMap<String, Duration>> {
         let names: Vec<&str> = self.machine.nodes().iter().map(Node::name).collect();
         let mut ready_after = BTreeMap::new();
@@ -35,7 +37,9 @@ impl Up<'_> {
             })
         };
         api.watch_until("all nodes are", NODE, Scope::default(), patience(STEP_TIMEOUT), &mut failed, |objects| {
-            let is_ready = |name: &str| objects.get(name).is_some_and(|node| has_condition(node, "Ready"));
+            let waits_for_network = self.spec.network != NetworkChoice::None;
+            let is_ready =
+                |name: &str| objects.get(name).is_some_and(|node| !waits_for_network || has_condition(node, "Ready"));
             let (ready, waiting): (Vec<&str>, Vec<&str>) = names.iter().partition(|name| is_ready(name));
             for name in ready {
                 ready_after.entry(name.to_owned()).or_insert_with(|| self.progress.elapsed());
