@@ -11,7 +11,7 @@ build_packages=(build-essential clang-19 libbpf-dev libelf-dev zlib1g-dev pkg-co
 # What kubelet, containerd and the peers call, and what tests look through.
 lab_packages=(
   runc crun containernetworking-plugins busybox-static
-  iproute2 iptables nftables conntrack ebtables socat kmod
+  iproute2 iputils-ping iptables nftables conntrack ebtables socat kmod
   iperf3 tcpdump jq curl procps dnsperf knot-dnsutils
 )
 

@@ -19,10 +19,20 @@ build_kubernetes() {
   "$seaway" lab --name warm-up down
 }
 
+# The CNI project's own program, with which tests call the plugin.
+build_cnitool() {
+  local folder=${CARGO_TARGET_DIR:-target}/go
+  mkdir -p "$folder"
+  folder=$(realpath "$folder")
+  (cd kubernetes/cni && CGO_ENABLED=0 GOBIN=$folder go install -mod=readonly tool)
+  export SEAWAY_CNITOOL=$folder/cnitool
+}
+
 step "format" cargo fmt --all --check
 step "lints" cargo clippy --locked --workspace --all-targets --quiet -- -D warnings
 step "programs, which tests run" cargo build --locked --workspace --bins --quiet
 step "Kubernetes programs, built once" build_kubernetes
+step "cnitool" build_cnitool
 step "tests" cargo test --locked --workspace --no-fail-fast
 step "fuzz, a few seconds each" scripts/fuzz.sh 5
 step "tidy" cargo xtask tidy
