@@ -7,15 +7,11 @@ seconds=$1
 shift
 
 host=$(rustc --print host-tuple)
-# Counters at each edge lead the fuzzer; they are part of the stable compiler. There is no
-# sanitizer, which is not: the parsers have no unsafe code, and overflow is checked.
-flags="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4"
-flags+=" -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table"
-flags+=" -Cllvm-args=-sanitizer-coverage-trace-compares -Ctarget-feature=-crt-static --cfg fuzzing"
-# A target folder of its own: other flags fit nothing else. The target is named, so that build scripts and macros get no counters.
+# A target folder of its own: `fuzzing` fits nothing else. The target is named, so that build scripts and macros stay as they are.
 (
   cd fuzz
-  env "CARGO_TARGET_$(tr 'a-z-' 'A-Z_' <<<"$host")_RUSTFLAGS=$flags" \
+  env "CARGO_TARGET_$(tr 'a-z-' 'A-Z_' <<<"$host")_RUSTFLAGS=-Ctarget-feature=-crt-static --cfg fuzzing" \
+    RUSTC_WRAPPER="$PWD/../scripts/fuzz/rustc.sh" \
     cargo build --quiet --bins ${FUZZ_FEATURES:-} --target "$host" --target-dir target
 )
 

@@ -12,7 +12,7 @@ build_packages=(build-essential clang-19 libbpf-dev libelf-dev zlib1g-dev pkg-co
 lab_packages=(
   runc crun containernetworking-plugins busybox-static
   iproute2 iputils-ping iptables nftables conntrack ebtables socat kmod
-  iperf3 tcpdump jq curl procps dnsperf knot-dnsutils
+  bpftool iperf3 tcpdump jq curl procps dnsperf knot-dnsutils
 )
 
 packages=("${build_packages[@]}")
