@@ -7,11 +7,11 @@ seconds=$1
 shift
 
 host=$(rustc --print host-tuple)
-# A target folder of its own: `fuzzing` fits nothing else. The target is named, so that build scripts and macros stay as they are.
+# A target folder of its own: `fuzzing` fits nothing else. The target is named, so that build scripts and macros stay as they
+# are. RUSTFLAGS replaces what the workspace says of the target: libFuzzer asks the dynamic linker for memcmp.
 (
   cd fuzz
-  env "CARGO_TARGET_$(tr 'a-z-' 'A-Z_' <<<"$host")_RUSTFLAGS=-Ctarget-feature=-crt-static --cfg fuzzing" \
-    RUSTC_WRAPPER="$PWD/../scripts/fuzz/rustc.sh" \
+  RUSTFLAGS="-Ctarget-feature=-crt-static --cfg fuzzing" RUSTC_WRAPPER="$PWD/../scripts/fuzz/rustc.sh" \
     cargo build --quiet --bins ${FUZZ_FEATURES:-} --target "$host" --target-dir target
 )
 

@@ -34,7 +34,6 @@ step "programs, which tests run" cargo build --locked --workspace --bins --quiet
 step "Kubernetes programs, built once" build_kubernetes
 step "cnitool" build_cnitool
 step "tests" cargo test --locked --workspace --no-fail-fast
-step "fuzz, a few seconds each" scripts/fuzz.sh 5
 step "tidy" cargo xtask tidy
 echo
 echo "all passed ($(date +%H:%M:%S))"

@@ -70,6 +70,7 @@ pub struct Core {
     published: Arc<Mutex<Published>>,
     shutdown: CancellationToken,
     owner: Option<JoinHandle<()>>,
+    server: Option<tokio::task::JoinHandle<()>>,
     registry: Option<Registry>,
     _lock: File,
 }
@@ -127,11 +128,12 @@ impl Core {
         };
         let owner = Owner::new(state, parts.datapath, parts.host, metrics.clone(), ends, parts.audit_interval);
         let owner = start_owner(owner).await?;
-        let core = Core {
+        let mut core = Core {
             handle: Handle { feed: feed.clone(), services: services.clone(), snapshots, inbox: inbox.clone() },
             published,
             shutdown: shutdown.clone(),
             owner: Some(owner),
+            server: None,
             registry: Some(registry),
             _lock: lock,
         };
@@ -139,7 +141,7 @@ impl Core {
         core.carry_out_kept_deletions(&parts.run_directory).await;
         let services = services.as_ref().map(Services::handle);
         let desk = Desk { inbox: inbox.clone(), drops, metrics, feed, services };
-        tokio::spawn(server::serve(listener, desk, shutdown.clone()));
+        core.server = Some(tokio::spawn(server::serve(listener, desk, shutdown.clone())));
         tokio::spawn(tick(inbox, shutdown));
         Ok((core, Wishes { work: wishes, records }))
     }
@@ -161,13 +163,17 @@ impl Core {
         self.registry.take().unwrap_or_default()
     }
 
-    /// Ends the owner after what it is doing now, and waits for it.
+    /// Ends the owner after what it is doing now, and waits for it and for the socket to close.
     pub async fn stop(mut self) {
         self.shutdown.cancel();
         let _ = self.handle.inbox.send(Message::Stop).await;
         if let Some(owner) = self.owner.take() {
             // Joining blocks; a panic of the owner was logged by its thread.
             let _ = tokio::task::spawn_blocking(move || owner.join()).await;
+        }
+        // Nobody can connect from here on.
+        if let Some(server) = self.server.take() {
+            let _ = server.await;
         }
     }
 
