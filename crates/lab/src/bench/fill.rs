@@ -16,8 +16,6 @@ use crate::cluster::files::KEY_DIRECTORY;
 use crate::error::{IoContext, Result};
 use crate::machine::Node;
 
-/// Objects of one transaction: etcd takes 128 operations and 1.5 MiB.
-const TRANSACTION_OBJECTS: usize = 96;
 /// How long the API server may take to hear of the last object.
 const HEARD_TIMEOUT: Duration = Duration::from_secs(120);
 /// How often it is asked.
@@ -51,16 +49,35 @@ pub(super) fn fill(
 ) -> Result<()> {
     let kubeconfig = store_access(node)?;
     let filler = Filler { created: Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string() };
+    // Watches tell of each kind in the order of writing: who heard of its last object heard of all.
+    let last = last_of_each_kind(objects.clone());
+    let is_last = |object: &Value| last.iter().any(|other| kind_and_name(other) == kind_and_name(object));
     // Whoever repairs allocations creates what is missing, too: addresses come first.
     let addresses = objects.clone().filter_map(|object| filler.address(&object));
-    let last = objects.clone().last();
-    let stored = addresses.chain(objects.map(|object| filler.complete(object)));
+    let most = objects.filter(|object| !is_last(object)).map(|object| filler.complete(object));
+    let end = last.iter().cloned().map(|object| filler.complete(object));
     let written = node.run_in(|| {
         let store = ApiClient::new(&kubeconfig)?;
-        store.create_all(transactions(stored), |count| done(count * TRANSACTION_OBJECTS))
+        store.create_all(addresses.chain(most).map(put), &mut done)?;
+        store.create_all(end.map(put), |_| ())
     })?;
     written?;
-    last.map_or(Ok(()), |last| wait_until_served(api, &last))
+    last.iter().try_for_each(|object| wait_until_served(api, object))
+}
+
+fn last_of_each_kind(objects: impl Iterator<Item = Value>) -> Vec<Value> {
+    let mut last: Vec<Value> = Vec::new();
+    for object in objects {
+        match last.iter_mut().find(|other| other.get("kind") == object.get("kind")) {
+            Some(other) => *other = object,
+            None => last.push(object),
+        }
+    }
+    last
+}
+
+fn kind_and_name(object: &Value) -> (Option<&Value>, (&str, &str)) {
+    (object.get("kind"), names(object))
 }
 
 // === impl Filler ===
@@ -137,17 +154,11 @@ fn store_access(node: &Node) -> Result<String> {
     Ok(access.to_string())
 }
 
-/// Requests of etcd's JSON interface, as `(path, request)`.
-fn transactions(mut stored: impl Iterator<Item = Stored>) -> impl Iterator<Item = (String, Value)> {
-    std::iter::from_fn(move || {
-        let puts: Vec<Value> = stored.by_ref().take(TRANSACTION_OBJECTS).map(put).collect();
-        (!puts.is_empty()).then(|| ("/v3/kv/txn".to_owned(), json!({ "success": puts })))
-    })
-}
-
-fn put(stored: Stored) -> Value {
+/// A request of etcd's JSON interface, as `(path, request)`. Never several objects in one: they would share
+/// a revision, and a watch that begins again after it has heard of one never hears of the others.
+fn put(stored: Stored) -> (String, Value) {
     let (key, value) = (ByteString(stored.key.into_bytes()), ByteString(stored.value.to_string().into_bytes()));
-    json!({ "requestPut": { "key": key, "value": value } })
+    ("/v3/kv/put".to_owned(), json!({ "key": key, "value": value }))
 }
 
 fn names(object: &Value) -> (&str, &str) {
@@ -221,9 +232,17 @@ mod tests {
     }
 
     #[test]
-    fn transactions_hold_everything_once_and_no_more_than_etcd_takes() {
-        let all = transactions((0..200).map(|_| filler().complete(service())));
-        let sizes: Vec<usize> = all.map(|(_, body)| body["success"].as_array().unwrap().len()).collect();
-        assert_eq!(sizes, [96, 96, 8]);
+    fn the_last_of_each_kind_are_known() {
+        let object = |kind: &str, name: &str| json!({ "kind": kind, "metadata": { "name": name } });
+        let all = [object("Service", "a"), object("EndpointSlice", "b"), object("Service", "c")];
+        let last = last_of_each_kind(all.iter().cloned());
+        assert_eq!(last, [all[2].clone(), all[1].clone()]);
+    }
+
+    #[test]
+    fn every_object_is_written_by_itself() {
+        let (path, request) = put(Stored { key: "/a".into(), value: json!({ "b": 1 }) });
+        // Octets are in base 64.
+        assert_eq!((path.as_str(), request), ("/v3/kv/put", json!({ "key": "L2E=", "value": "eyJiIjoxfQ==" })));
     }
 }
